@@ -1,0 +1,53 @@
+# What people type. Meson and Ninja do the building, the scripts in script/ the rest.
+
+LISTEN ?= 127.0.0.1:8080
+FUZZ_SECONDS ?= 60
+export LISTEN FUZZ_SECONDS
+
+help:
+	@echo 'make run      install what is missing, build, start orrery on $(LISTEN) with the sample models'
+	@echo 'make test     install what is missing, run every test (script/test STAGE runs one stage)'
+	@echo 'make build    leave the program in build/orrery'
+	@echo 'make bench    build for speed and run the benchmarks'
+	@echo 'make lint     formatting, static analysis, file lengths'
+	@echo 'make format   format the C files in place'
+	@echo 'make fuzz     run each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
+	@echo 'make install  install under PREFIX (/usr/local), within DESTDIR'
+	@echo 'make clean    remove what was built (deps/ and data/ stay)'
+
+setup:
+	@script/setup
+
+build: setup
+	@test -e build/build.ninja || CC=$${CC:-gcc} meson setup build --buildtype=debugoptimized
+	@ninja -C build
+
+run: build
+	@exec script/run
+
+test: setup
+	@exec script/test
+
+bench: setup
+	@test -e build-release/build.ninja || \
+	    CC=$${CC:-gcc} meson setup build-release --buildtype=release -Dbench=true
+	@ninja -C build-release
+	@exec script/bench
+
+lint: build
+	@exec script/lint
+
+format: setup
+	@find src tests bench -name '*.[ch]' -exec clang-format -i {} +
+
+fuzz: setup
+	@exec script/fuzz
+
+install: build
+	@$(if $(PREFIX),meson configure build --prefix='$(PREFIX)')
+	@meson install -C build
+
+clean:
+	rm -rf build build-asan build-tsan build-fuzz build-release
+
+.PHONY: help setup build run test bench lint format fuzz install clean
