@@ -1,0 +1,65 @@
+#include "base/mailbox.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+bool mailbox_init(struct mailbox *mailbox, struct error *err) {
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0) {
+        return error_set_errno(err, ERROR_IO, errno, "cannot create an eventfd");
+    }
+    atomic_init(&mailbox->newest, NULL);
+    mailbox->event_fd = fd;
+    return true;
+}
+
+void mailbox_fini(struct mailbox *mailbox) {
+    if (mailbox->event_fd > 0) {
+        ASSERT(atomic_load(&mailbox->newest) == NULL);
+        close(mailbox->event_fd);
+        mailbox->event_fd = -1;
+    }
+}
+
+void mailbox_send(struct mailbox *mailbox, struct letter *letter) {
+    struct letter *newest = atomic_load_explicit(&mailbox->newest, memory_order_relaxed);
+    do {
+        letter->next = newest;
+    } while (!atomic_compare_exchange_weak_explicit(&mailbox->newest, &newest, letter,
+                                                    memory_order_release, memory_order_relaxed));
+    if (newest == NULL) {
+        /* Fails only if the counter is at its maximum, and then the fd is readable anyway. */
+        ssize_t ignored = write(mailbox->event_fd, &(uint64_t){1}, sizeof(uint64_t));
+        (void)ignored;
+    }
+}
+
+struct letter *mailbox_take_all(struct mailbox *mailbox) {
+    /* The event is cleared first: a letter that arrives in between sets it again, which costs an empty
+     * round; the other order could lose a wake-up. */
+    uint64_t ignored_count;
+    ssize_t ignored = read(mailbox->event_fd, &ignored_count, sizeof ignored_count);
+    (void)ignored;
+    struct letter *newest = atomic_exchange_explicit(&mailbox->newest, NULL, memory_order_acquire);
+    struct letter *oldest = NULL;
+    while (newest != NULL) {
+        struct letter *next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    return oldest;
+}
+
+struct letter *mailbox_wait(struct mailbox *mailbox) {
+    for (;;) {
+        struct letter *letters = mailbox_take_all(mailbox);
+        if (letters != NULL) {
+            return letters;
+        }
+        struct pollfd wanted = {.fd = mailbox->event_fd, .events = POLLIN};
+        poll(&wanted, 1, -1);
+    }
+}

@@ -1,0 +1,78 @@
+/* The dispatcher: one thread with an epoll loop that owns the worker processes and, later, the transfers
+ * to remote models. It decides nothing about schedules: it gets jobs, runs each on its model's backend,
+ * and says what came of it. (What may start, and when, is decided by the scheduler.)
+ *
+ * A job's clock: `started_at` is the moment at which it is handed to a backend with nothing of its own
+ * before it, and from there its timeout runs. A worker that crashes or passes the timeout is killed and
+ * replaced: the job at its head fails (ERROR_WORKER_CRASHED, ERROR_TIMED_OUT); jobs that were queued behind
+ * it and had not begun are given to another worker. */
+#ifndef ORRERY_DISPATCH_DISPATCH_H
+#define ORRERY_DISPATCH_DISPATCH_H
+
+#include "base/list.h"
+#include "base/mailbox.h"
+#include "clock/clock.h"
+#include "model/repository.h"
+#include "run/run.h"
+
+struct dispatcher;
+
+struct dispatcher_options {
+    const char *program;             /* of a worker: this program's file */
+    const char *onnxruntime_library; /* NULL: the worker looks in the usual places */
+    uint32_t worker_count;
+    uint64_t worker_memory_bytes; /* 0: no limit */
+    const struct clock *clock;
+};
+
+struct dispatch_job {
+    struct letter letter;
+    struct list_node node; /* the dispatcher's */
+
+    /* in; owned by the sender until done */
+    const char *model_name;
+    uint32_t model_version; /* the pinned one, or 0 */
+    const struct model_snapshot *snapshot; /* one reference, taken over; NULL: the newest when it starts */
+    const char *parameters; /* JSON text */
+    size_t parameters_bytes;
+    struct duration timeout; /* > 0 */
+    int64_t execution_key;   /* 0 for a prediction without a record */
+    void (*done)(struct dispatch_job *job); /* on the dispatcher's thread; quick */
+    void *context;
+
+    /* out */
+    enum execution_status status; /* succeeded, failed, timed_out, cancelled */
+    struct error err;             /* where it did not succeed */
+    char *result;                 /* JSON text from malloc, the receiver frees it; NULL if it did not succeed */
+    size_t result_bytes;
+    uint32_t used_version; /* 0 if it was never resolved */
+    unsigned char used_digest[MODEL_DIGEST_BYTES];
+    struct wall_time started_at; /* NONE if it was never started */
+    struct wall_time finished_at;
+    struct duration duration;
+};
+
+/* Starts nothing yet. `repository` may be given later with dispatcher_set_repository, before start. */
+MUST_CHECK bool dispatcher_new(const struct dispatcher_options *options,
+                               struct dispatcher **out_dispatcher, struct error *err);
+void dispatcher_set_repository(struct dispatcher *dispatcher, struct model_repository *repository);
+/* Spawns the workers and the thread. */
+MUST_CHECK bool dispatcher_start(struct dispatcher *dispatcher, struct error *err);
+
+/* Any thread. */
+void dispatcher_submit(struct dispatcher *dispatcher, struct dispatch_job *job);
+/* Ends the job with that execution key as cancelled, if it is still there. Any thread. */
+void dispatcher_cancel(struct dispatcher *dispatcher, int64_t execution_key);
+
+/* The repository's describer: asks a worker and waits. */
+struct model_describer dispatcher_describer(struct dispatcher *dispatcher);
+
+/* For readiness and doctor. Any thread. */
+uint32_t dispatcher_live_workers(const struct dispatcher *dispatcher);
+
+/* Ends what is left as failed with ERROR_INTERRUPTED (each job's `done` is called), ends the workers and the
+ * thread. */
+void dispatcher_stop(struct dispatcher *dispatcher);
+void dispatcher_free(struct dispatcher *dispatcher);
+
+#endif

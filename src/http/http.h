@@ -1,0 +1,86 @@
+/* The HTTP server: an adapter of libmicrohttpd's epoll thread pool. It knows no domain word: it collects a
+ * request, calls one handler, sends the answer.
+ *
+ * The handler is called on an HTTP thread when the whole body is there. It either answers at once with
+ * http_answer, or calls http_defer first, hands the request to another thread and returns; whoever has it then
+ * calls http_answer, from any thread, exactly once.
+ *
+ * A request's arena holds all that is parsed and built for it, and the answer's body; it goes when the
+ * answer is sent. Limits (body, header, connections, idle time) are checked here and answered with the errors
+ * that the `refuse` function renders. */
+#ifndef ORRERY_HTTP_HTTP_H
+#define ORRERY_HTTP_HTTP_H
+
+#include "base/arena.h"
+#include "base/error.h"
+
+enum http_method {
+    HTTP_GET,
+    HTTP_HEAD,
+    HTTP_POST,
+    HTTP_PUT,
+    HTTP_DELETE,
+    HTTP_OPTIONS,
+    HTTP_PATCH,
+    HTTP_OTHER_METHOD,
+};
+
+struct http_request {
+    enum http_method method;
+    const char *path; /* percent-decoded, without the query; no NUL inside */
+    const char *body; /* NUL-terminated; "" without one */
+    size_t body_bytes;
+    struct arena arena;
+    /* The request's id: from its X-Correlation-ID where that is safe to log (1 to 128 of [A-Za-z0-9._:-]),
+     * else made. It is sent back in X-Correlation-ID by http_answer. */
+    const char *correlation_id;
+    void *user; /* the handler's */
+};
+
+/* A header or a query parameter, percent-decoded, or NULL. Borrowed while the request lives; only before
+ * http_defer. A query parameter that comes twice: see http_query_each. */
+const char *http_header(const struct http_request *request, const char *name);
+const char *http_query(const struct http_request *request, const char *name);
+/* Calls `each` for every query parameter (value "" where there is none) until it returns false. */
+void http_query_each(const struct http_request *request,
+                     bool (*each)(void *context, const char *name, const char *value),
+                     void *context);
+
+void http_defer(struct http_request *request);
+
+/* Adds a header to the answer; name and value are copied. The value must have no line breaks. */
+void http_add_header(struct http_request *request, const char *name, const char *value);
+
+/* Answers. The body must live in the request's arena or be static. Content-Length, Date, X-Correlation-ID and
+ * the security headers are added here. */
+void http_answer(struct http_request *request, int status, const char *content_type,
+                 const char *body, size_t body_bytes);
+/* The same with a body from malloc, which is taken over. */
+void http_answer_taking(struct http_request *request, int status, const char *content_type,
+                        char *body, size_t body_bytes);
+
+struct http_options {
+    const char *listen; /* "127.0.0.1:8080", "[::1]:8080", ":8080", port 0: any */
+    uint32_t thread_count;
+    uint32_t connection_maximum;
+    size_t body_maximum_bytes;
+    uint32_t idle_timeout_s; /* of a connection between and within requests */
+    void (*handle)(struct http_request *request, void *context);
+    /* Answers a request that is refused before it reaches the handler (too large, malformed). */
+    void (*refuse)(struct http_request *request, const struct error *err, void *context);
+    void *context;
+};
+
+struct http_server;
+
+MUST_CHECK bool http_server_new(const struct http_options *options, struct http_server **out_server,
+                                struct error *err);
+/* The bound address, "127.0.0.1:43127". */
+const char *http_server_address(const struct http_server *server);
+/* Stops accepting; from now on every new request on an open connection is refused with 503 through `refuse`.
+ * When it returns no handler is running, so nothing new comes from here; deferred requests live on. */
+void http_server_quiesce(struct http_server *server);
+/* Waits until no request is deferred any more, then closes all. */
+void http_server_free(struct http_server *server);
+
+#endif

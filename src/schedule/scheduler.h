@@ -1,0 +1,74 @@
+/* The scheduler's thread: it owns the ledger's decisions. It sleeps on one timerfd and its mailbox, feeds
+ * the pure state machine of schedule/plan.h with what happens, and carries out its actions: writes to
+ * the store, jobs to the dispatcher.
+ *
+ * scheduler_put_run, _remove_run and _trigger: any thread. Letters about one run must be sent in the order
+ * in which their changes were committed (send from the store's `done`). */
+#ifndef ORRERY_SCHEDULE_SCHEDULER_H
+#define ORRERY_SCHEDULE_SCHEDULER_H
+
+#include "base/identity.h"
+#include "clock/clock.h"
+#include "dispatch/dispatch.h"
+#include "run/run.h"
+#include "store/store.h"
+
+struct scheduler;
+
+/* What the scheduler's mailbox takes; `kind` is its own business. */
+struct scheduler_letter {
+    struct letter letter;
+    int kind;
+};
+
+struct plan_entry; /* what the scheduler keeps of a run, compiled; schedule/plan.h */
+
+struct scheduler_options {
+    const struct clock *clock;
+    struct store *store;
+    struct dispatcher *dispatcher;
+    struct identity_source *execution_keys;
+    struct duration drain_limit;
+};
+
+MUST_CHECK bool scheduler_new(const struct scheduler_options *options,
+                              struct scheduler **out_scheduler, struct error *err);
+
+/* Loads the runs and settles what the last process left, then starts the thread. */
+MUST_CHECK bool scheduler_start(struct scheduler *scheduler, struct error *err);
+
+/* Compiles a run for the scheduler; errors name the field. Any thread. Free with plan_entry_free unless it
+ * was handed over. */
+MUST_CHECK bool plan_entry_new(const struct run *run, struct plan_entry **out_entry,
+                               struct error *err);
+void plan_entry_free(struct plan_entry *entry);
+/* Sets the revision that the store gave the change; before handing over. */
+void plan_entry_set_revision(struct plan_entry *entry, uint64_t revision);
+
+/* A run was created or changed (also: disabled), and it is on disk. Takes the entry over. */
+void scheduler_put_run(struct scheduler *scheduler, struct plan_entry *entry);
+void scheduler_remove_run(struct scheduler *scheduler, int64_t run_key);
+
+/* A trigger by hand. The sender owns it until `done`, which is called on some thread, once:
+ * with `ok` and the execution (final, or queued/running where `wait` is false), or with the error. */
+struct scheduler_trigger {
+    struct scheduler_letter letter;
+    struct plan_entry *entry; /* taken over: the run as it is stored now */
+    const char *parameters;   /* JSON text for this once, or NULL; borrowed until done */
+    const char *correlation_id; /* for the log, or NULL; borrowed until done */
+    bool wait;                /* false: done as soon as the execution is recorded */
+    void (*done)(struct scheduler_trigger *trigger);
+    void *context;
+    bool ok;
+    struct error err;
+    struct execution execution; /* strings valid during done */
+};
+void scheduler_trigger(struct scheduler *scheduler, struct scheduler_trigger *trigger);
+
+/* Stops firing; lets what runs finish within the drain limit, leaves the rest to be settled by the next
+ * process; then ends the thread. No new trigger may come from now on. */
+void scheduler_stop(struct scheduler *scheduler);
+/* After dispatcher_stop and store_stop, which still send letters. Triggers that still wait are answered. */
+void scheduler_free(struct scheduler *scheduler);
+
+#endif

@@ -1,0 +1,182 @@
+/* The store: what orrery knows and must not forget, in the words of the domain. One interface, several
+ * drivers (sqlite/ now), one conformance suite.
+ *
+ * Reading: a `store_reader` belongs to one thread; readers never wait for writers. What a read returns
+ * lives in the arena that is handed in.
+ *
+ * Writing: a `store_write` is a letter. The sender fills it, calls store_submit from any thread and
+ * forgets it; the writer thread carries out many in one durable transaction (group commit) and then
+ * calls each one's `done` on the writer thread, which must be quick: it hands the letter on to a
+ * mailbox or a connection. `done` is called exactly once for every submitted write, also when the
+ * disk is full or the store is shutting down; `ok` tells whether the write is on disk. A write that
+ * is refused changes nothing and does not harm its companions in the transaction.
+ *
+ * A driver may be asked from several processes (`orrery key create` beside the daemon); the daemon
+ * itself holds a lock file so that two of them never share one store. */
+#ifndef ORRERY_STORE_STORE_H
+#define ORRERY_STORE_STORE_H
+
+#include "base/arena.h"
+#include "base/list.h"
+#include "base/mailbox.h"
+#include "run/run.h"
+
+struct store;
+struct store_reader;
+
+struct store_options {
+    const char *location;  /* file name; "postgresql://…" is refused by a build without that driver */
+    bool exclusive;       /* the daemon: takes the lock, fails naming the process that has it */
+};
+
+/* Opens or creates, and migrates to this program's version. A newer store is refused with a sentence
+ * that says so. Errors: ERROR_STORE, with what to do. */
+MUST_CHECK bool store_open(const struct store_options *options, struct store **out_store,
+                           struct error *err);
+
+/* Starts the writer thread. */
+MUST_CHECK bool store_start(struct store *store, struct error *err);
+
+/* Writes what was submitted, ends the writer thread. Nothing may be submitted afterwards. */
+void store_stop(struct store *store);
+void store_close(struct store *store);
+
+/* 52 random bits drawn when the store was made (identity.h). */
+uint64_t store_tag(const struct store *store);
+
+/* The greatest run and execution keys in the store, for identity_source_init. */
+int64_t store_greatest_run_key(const struct store *store);
+int64_t store_greatest_execution_key(const struct store *store);
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+MUST_CHECK bool store_reader_open(struct store *store, struct store_reader **out_reader,
+                                  struct error *err);
+void store_reader_close(struct store_reader *reader);
+
+/* ERROR_NOT_FOUND for a key that is not there or was deleted. Ownership is the caller's check. */
+MUST_CHECK bool store_get_run(struct store_reader *reader, int64_t key, struct arena *arena,
+                              struct run *out_run, struct error *err);
+
+struct run_filter {
+    const char *owner;      /* NULL: all owners */
+    const char *model_name; /* NULL: all */
+    uint32_t limit;
+    uint64_t offset;
+};
+/* By creation, oldest first. The total counts all that match, regardless of limit and offset. */
+MUST_CHECK bool store_list_runs(struct store_reader *reader, const struct run_filter *filter,
+                                struct arena *arena, struct run **out_runs, size_t *out_count,
+                                uint64_t *out_total, struct error *err);
+
+/* ERROR_NOT_FOUND likewise. Executions of a deleted run are kept; `out_owner` is the run's owner. */
+MUST_CHECK bool store_get_execution(struct store_reader *reader, int64_t key, struct arena *arena,
+                                    struct execution *out_execution, const char **out_owner,
+                                    struct error *err);
+
+struct execution_filter {
+    int64_t run_key;
+    bool has_status;
+    enum execution_status status;
+    struct wall_time since; /* scheduled_for in [since, until); NONE: no bound */
+    struct wall_time until;
+    int64_t before_key; /* the cursor: only executions with a smaller key; 0: from the newest */
+    uint32_t limit;
+};
+/* Newest first. `out_more` tells whether a further page exists. */
+MUST_CHECK bool store_list_executions(struct store_reader *reader,
+                                      const struct execution_filter *filter, struct arena *arena,
+                                      struct execution **out_executions, size_t *out_count,
+                                      bool *out_more, struct error *err);
+
+/* What the scheduler loads at start: every run that is enabled and has or may have a next slot, in key
+ * order, then every execution that is not final, in key order. Values are valid during the call. */
+MUST_CHECK bool store_load_runs(struct store_reader *reader,
+                                void (*each)(const struct run *run, void *context), void *context,
+                                struct error *err);
+MUST_CHECK bool store_load_active(struct store_reader *reader,
+                                  void (*each)(const struct execution *execution, void *context),
+                                  void *context, struct error *err);
+
+struct api_key {
+    char id[17];              /* public part, 16 hex digits */
+    unsigned char hash[32];   /* BLAKE2b-256 of the whole key */
+    const char *owner;
+    bool admin;
+    struct wall_time created_at;
+    struct wall_time revoked_at; /* NONE: in force */
+};
+/* ERROR_NOT_FOUND if there is no such id. A revoked key is returned as such. */
+MUST_CHECK bool store_get_api_key(struct store_reader *reader, const char *id, struct arena *arena,
+                                  struct api_key *out_key, struct error *err);
+MUST_CHECK bool store_list_api_keys(struct store_reader *reader, struct arena *arena,
+                                    struct api_key **out_keys, size_t *out_count,
+                                    struct error *err);
+
+/* A cheap query that fails when the store cannot be read (for readiness and doctor). */
+MUST_CHECK bool store_check(struct store_reader *reader, struct error *err);
+
+/* --- writing ---------------------------------------------------------------------------------- */
+
+enum store_write_kind {
+    STORE_CREATE_RUN,      /* `run` (with its key) */
+    STORE_UPDATE_RUN,      /* `run`: replaces the configuration and next_run where the stored revision is
+                              `expected_revision`, and adds 1; else ERROR_STALE; ERROR_NOT_FOUND */
+    STORE_DELETE_RUN,      /* `run_key`; expected_revision 0: any. Executions stay */
+    STORE_RECORD,          /* the ledger's one step, see struct store_record */
+    STORE_START,           /* queued -> running: `execution_key`, `started_at` */
+    STORE_FINISH,          /* -> a final status: `execution` with all of its outcome */
+    STORE_CREATE_API_KEY,  /* `api_key` */
+    STORE_REVOKE_API_KEY,  /* `api_key->id`, `api_key->revoked_at`; ERROR_NOT_FOUND */
+};
+
+/* One step of the ledger, in one transaction: up to STORE_RECORD_MAXIMUM new executions of one run
+ * (queued or running ones become active, final ones are complete with their outcome) and, where
+ * `advances`, the schedule's move to `next_run`. (run, slot, attempt) is unique among executions with
+ * trigger schedule, catchup and retry: a slot that is recorded already is ERROR_CONFLICT and nothing is
+ * changed. `expected_revision` other than 0: ERROR_STALE if the run was changed meanwhile,
+ * ERROR_NOT_FOUND if deleted. */
+enum { STORE_RECORD_MAXIMUM = 2 };
+struct store_record {
+    struct execution executions[STORE_RECORD_MAXIMUM];
+    size_t execution_count;
+    bool advances;
+    struct wall_time next_run;     /* NONE: no further slot */
+    bool disables;                 /* a one-shot run has fired */
+    const char *parameters;        /* for this once instead of the run's; NULL: the run's */
+    const struct execution *finished; /* an attempt that ends in the same step, as by STORE_FINISH, and whose
+                                         retry executions[0] is; or NULL */
+};
+
+struct store_write {
+    struct letter letter;
+    enum store_write_kind kind;
+    void (*done)(struct store_write *write);
+    void *context; /* the sender's */
+
+    /* in; borrowed until `done` returns */
+    int64_t run_key;
+    int64_t execution_key;
+    uint64_t expected_revision;
+    const struct run *run;
+    const struct execution *execution;
+    const struct api_key *api_key;
+    struct wall_time started_at;
+    struct store_record *record;
+
+    /* out */
+    bool ok;
+    struct error err;
+    uint64_t out_revision; /* of a created or updated run */
+    char *out_parameters;  /* STORE_RECORD and STORE_START: the parameters of the execution that is to
+                              run (the override or the run's), from malloc; the receiver frees it */
+};
+
+/* Hands the write over. Any thread. */
+void store_submit(struct store *store, struct store_write *write);
+
+/* For commands: submits and waits. The store must be started. */
+MUST_CHECK bool store_submit_and_wait(struct store *store, struct store_write *write,
+                                      struct error *err);
+
+#endif
