@@ -108,7 +108,11 @@ bool cli_read_options(const struct command *command, int argument_count, char **
             options_ended = true;
             i++;
         } else if (strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0) {
-            fputs(command->help, stdout);
+            if (command->help == NULL) {
+                command->print_help();
+            } else {
+                fputs(command->help, stdout);
+            }
             *out_help_shown = true;
             return true;
         } else {

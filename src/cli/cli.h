@@ -13,7 +13,8 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 struct command {
     const char *name;
     const char *summary; /* one line for `orrery --help`; NULL: not shown there */
-    const char *help;    /* the whole answer to --help, ending with an example */
+    const char *help;    /* the whole answer to --help, ending with an example; NULL: … */
+    void (*print_help)(void); /* … prints it to standard output */
     int (*run)(int argument_count, char **arguments);
 };
 

@@ -212,8 +212,8 @@ static void variable_name(const struct setting_row *row, char out[static VARIABL
     }
 }
 
-bool settings_load(struct settings *settings, const char *file, const char *const *flags,
-                   struct error *err) {
+bool settings_load(struct settings *settings, const char *file, const struct settings_flag *flags,
+                   size_t flag_count, struct error *err) {
     if (file != NULL && !load_file(settings, file, err)) {
         return false;
     }
@@ -225,9 +225,10 @@ bool settings_load(struct settings *settings, const char *file, const char *cons
             return false;
         }
     }
-    for (size_t i = 0; i < setting_count; i++) {
-        if (flags[i] != NULL &&
-            !set(settings, &setting_rows[i], "command line", flags[i], err)) {
+    for (size_t i = 0; i < flag_count; i++) {
+        const struct setting_row *row = find_row(flags[i].key);
+        ASSERT(row != NULL);
+        if (flags[i].value != NULL && !set(settings, row, "command line", flags[i].value, err)) {
             return false;
         }
     }

@@ -45,8 +45,15 @@ extern const size_t setting_count;
 void settings_init(struct settings *settings);
 void settings_fini(struct settings *settings);
 
-/* `flags[i]` is the command line's value of setting_rows[i], or NULL. `file` may be NULL. */
-MUST_CHECK bool settings_load(struct settings *settings, const char *file, const char *const *flags,
+/* What the command line says of one setting; `value` is NULL where it says nothing. */
+struct settings_flag {
+    const char *key;
+    const char *value;
+};
+
+/* `file` may be NULL. */
+MUST_CHECK bool settings_load(struct settings *settings, const char *file,
+                              const struct settings_flag *flags, size_t flag_count,
                               struct error *err);
 
 /* One line a setting: flag, prose, default. For `orrery serve --help`. */

@@ -8,7 +8,7 @@ bool timetable_init(struct timetable *timetable, const struct run *run, struct e
         return false;
     }
     struct timetable made = {.zone = zone, .start_at = run->start_at, .end_at = run->end_at};
-    struct cron_options options = {.hash_seed = (uint64_t)run->key,
+    struct cron_options options = {.hash_seed = cron_hash(&run->key, sizeof run->key),
                                    .dst_missing = run->dst_missing,
                                    .dst_repeated = run->dst_repeated};
     if (!cron_parse(run->schedule, &options, &made.cron, err)) {

@@ -13,7 +13,6 @@ bool plan_entry_new(const struct run *run, struct plan_entry **out_entry, struct
         .revision = run->revision,
         .timetable = timetable,
         .next_slot = run->enabled ? run->next_run : WALL_TIME_NONE,
-        .last_slot = WALL_TIME_NONE,
         .catchup_window = run->catchup_window,
         .timeout = run->timeout,
         .retry = run->retry,
@@ -39,6 +38,7 @@ void plan_entry_free(struct plan_entry *entry) {
     free(entry);
 }
 
-void plan_entry_set_revision(struct plan_entry *entry, uint64_t revision) {
+void plan_entry_set_revision(struct plan_entry *entry, uint64_t revision, bool keeps_next_slot) {
     entry->revision = revision;
+    entry->keeps_next_slot = keeps_next_slot;
 }

@@ -47,30 +47,25 @@ static void replace_entry(struct plan *plan, struct plan_entry *old, struct plan
         execution->entry = entry;
         list_append(&entry->active, &execution->node);
     }
-    entry->last_slot = old->last_slot;
     entry->recording = old->recording;
+    if (entry->keeps_next_slot) {
+        /* What the change was read beside may be behind what the plan has settled since. */
+        entry->next_slot = old->next_slot;
+        entry->schedule_serial = old->schedule_serial;
+    }
     heap_remove(&plan->due, &old->due);
     map_put(&plan->entries, entry->run_key, entry);
     plan_entry_free(old);
 }
 
-/* A change of configuration was prepared beside the schedule: a slot that is settled already does not come
- * again. */
-static void skip_settled(struct plan_entry *entry) {
-    if (!wall_time_is_none(entry->next_slot) && !wall_time_is_none(entry->last_slot) &&
-        entry->next_slot.us <= entry->last_slot.us) {
-        entry->next_slot = timetable_next(&entry->timetable, entry->last_slot);
-    }
-}
-
 void plan_put(struct plan *plan, struct plan_entry *entry) {
     struct plan_entry *old = find_entry(plan, entry->run_key);
+    entry->schedule_serial = ++plan->last_schedule_serial;
     if (old == NULL) {
         map_put(&plan->entries, entry->run_key, entry);
     } else {
         replace_entry(plan, old, entry);
     }
-    skip_settled(entry);
     reheap(plan, entry);
     release_if_idle(plan, entry);
 }
@@ -191,15 +186,18 @@ static struct plan_record *new_record(const struct plan_entry *entry) {
     struct plan_record *record = must_alloc_zeroed(1, sizeof *record);
     record->run_key = entry->run_key;
     record->revision = entry->revision;
+    record->schedule_serial = entry->schedule_serial;
+    record->first_slot = WALL_TIME_NONE;
     record->last_slot = WALL_TIME_NONE;
     record->next_run = WALL_TIME_NONE;
     return record;
 }
 
-/* Hands the record over, which settles the schedule up to `last_slot`. */
+/* Hands the record over, which settles the schedule from its next slot up to `last_slot`. */
 static void advance_and_record(struct plan *plan, struct plan_entry *entry,
                                struct plan_record *record, struct wall_time last_slot) {
     record->advances = true;
+    record->first_slot = entry->next_slot;
     record->last_slot = last_slot;
     record->next_run = timetable_next(&entry->timetable, last_slot);
     record->disables =
@@ -407,14 +405,9 @@ static void settle_schedule(struct plan *plan, const struct plan_record *record,
         return;
     }
     entry->recording = false;
-    if (on_disk) {
-        entry->last_slot = record->last_slot;
-        if (entry->revision == record->revision) {
-            entry->next_slot = record->next_run;
-            entry->enabled = entry->enabled && !record->disables;
-        } else {
-            skip_settled(entry);
-        }
+    if (on_disk && entry->schedule_serial == record->schedule_serial) {
+        entry->next_slot = record->next_run;
+        entry->enabled = entry->enabled && !record->disables;
     }
     reheap(plan, entry);
     release_if_idle(plan, entry);
@@ -423,22 +416,21 @@ static void settle_schedule(struct plan *plan, const struct plan_record *record,
 static void record_failed(struct plan *plan, struct plan_record *record, enum error_kind failure,
                           struct wall_time now) {
     if (record->execution != NULL) {
-        struct plan_entry *entry = detach(plan, record->execution);
+        struct plan_entry *of = detach(plan, record->execution);
         plan->effects.free_execution(plan->effects.context, record->execution);
-        after_detach(plan, entry, now);
+        after_detach(plan, of, now);
     }
-    if (failure == ERROR_CONFLICT && record->advances && record->execution_count > 0) {
-        /* The slot has its record already: only the schedule has to move on. */
-        struct plan_record *again = must_alloc(sizeof *again);
-        *again = *record;
-        again->execution_count = 0;
-        again->execution = NULL;
-        plan->effects.record(plan->effects.context, again);
+    struct plan_entry *entry = find_entry(plan, record->run_key);
+    if (failure == ERROR_CONFLICT && record->advances && record->execution_count > 0 &&
+        entry != NULL && entry->revision == record->revision) {
+        /* The first slot has its record already, from before a change that put the schedule back: the
+         * schedule moves past this one, and only this one. */
+        advance_and_record(plan, entry, new_record(entry), record->first_slot);
         return;
     }
     if (failure == ERROR_NOT_FOUND) {
         plan_remove(plan, record->run_key, now);
-    } else if (failure != ERROR_STALE) {
+    } else if (failure != ERROR_STALE && failure != ERROR_CONFLICT) {
         plan->paused_until = wall_time_add(now, PLAN_STORE_PAUSE);
     }
     settle_schedule(plan, record, false);
@@ -459,24 +451,18 @@ static void hand_over(struct plan *plan, struct plan_execution *execution) {
     }
 }
 
-static void execution_recorded(struct plan *plan, struct plan_execution *execution,
-                               enum execution_status status, struct wall_time now) {
+/* The execution waits: for its time, for an earlier one, or, if nobody wants it any more, not at all. */
+static void let_wait(struct plan *plan, struct plan_execution *execution, struct wall_time now) {
     struct plan_entry *entry = execution->entry;
-    if (status == EXECUTION_RUNNING) {
-        hand_over(plan, execution);
-        return;
-    }
     set_phase(plan, execution, PLAN_QUEUED);
     if (entry->removed || execution->cancelled) {
         cancel_queued(plan, execution, "cancelled before it was started");
         after_detach(plan, entry, now);
-        return;
-    }
-    if (!wall_time_is_none(execution->not_before)) {
+    } else if (!wall_time_is_none(execution->not_before)) {
         heap_put(&plan->retries, &execution->retry, execution->not_before.us, execution->key);
-        return;
+    } else {
+        start_next(plan, entry, now);
     }
-    start_next(plan, entry, now);
 }
 
 void plan_recorded(struct plan *plan, struct plan_record *record, enum error_kind failure,
@@ -485,8 +471,11 @@ void plan_recorded(struct plan *plan, struct plan_record *record, enum error_kin
         record_failed(plan, record, failure, now);
     } else {
         if (record->execution != NULL) {
-            execution_recorded(plan, record->execution,
-                               record->executions[record->execution_count - 1].status, now);
+            if (record->executions[record->execution_count - 1].status == EXECUTION_RUNNING) {
+                hand_over(plan, record->execution);
+            } else {
+                let_wait(plan, record->execution, now);
+            }
         }
         settle_schedule(plan, record, true);
     }
@@ -501,8 +490,8 @@ void plan_started(struct plan *plan, struct plan_execution *execution, enum erro
     }
     /* Still queued in the store: tried again after the pause. */
     plan->paused_until = wall_time_add(now, PLAN_STORE_PAUSE);
-    set_phase(plan, execution, PLAN_QUEUED);
-    heap_put(&plan->retries, &execution->retry, plan->paused_until.us, execution->key);
+    execution->not_before = plan->paused_until;
+    let_wait(plan, execution, now);
 }
 
 /* Exponential backoff with full jitter: uniformly between 0 and the bound. */
@@ -543,7 +532,7 @@ void plan_finished(struct plan *plan, struct plan_execution *execution,
 }
 
 void plan_retry_recorded(struct plan *plan, struct plan_execution *retry, struct wall_time now) {
-    execution_recorded(plan, retry, EXECUTION_QUEUED, now);
+    let_wait(plan, retry, now);
 }
 
 /* Cancels what runs and drops what waits. */
@@ -604,20 +593,26 @@ struct plan_execution *plan_adopt(struct plan *plan, struct plan_entry *dormant,
     return execution;
 }
 
-static void settle_entry(struct plan *plan, struct plan_entry *entry, struct wall_time now) {
-    /* Retries that this adds go to the end of the list, as RECORDING: they are passed over. */
-    struct list_node *next;
-    for (struct list_node *node = entry->active.next; node != &entry->active; node = next) {
-        next = node->next;
-        struct plan_execution *execution = EXECUTION_OF(node);
-        if (execution->phase == PLAN_RUNNING) {
-            struct error err;
-            error_set(&err, ERROR_INTERRUPTED, "the scheduler stopped while this was running");
-            plan_finished(plan, execution, EXECUTION_FAILED, &err, now);
-            return; /* the entry may be gone, and the list has changed: come again */
+/* The first execution that the last process had handed over, or NULL. */
+static struct plan_execution *find_interrupted(const struct plan_entry *entry) {
+    for (struct list_node *node = entry->active.next; node != &entry->active; node = node->next) {
+        if (EXECUTION_OF(node)->phase == PLAN_RUNNING) {
+            return EXECUTION_OF(node);
         }
     }
-    start_next(plan, entry, now);
+    return NULL;
+}
+
+static void end_interrupted(struct plan *plan, int64_t run_key, struct wall_time now) {
+    struct plan_entry *entry;
+    struct plan_execution *execution;
+    struct error err;
+    error_set(&err, ERROR_INTERRUPTED, "the scheduler stopped while this was running");
+    /* Ending the last execution may free the entry, so it is looked up again each time. */
+    while ((entry = find_entry(plan, run_key)) != NULL &&
+           (execution = find_interrupted(entry)) != NULL) {
+        plan_finished(plan, execution, EXECUTION_FAILED, &err, now);
+    }
 }
 
 void plan_begin(struct plan *plan, struct wall_time now) {
@@ -631,13 +626,16 @@ void plan_begin(struct plan *plan, struct wall_time now) {
             run_keys[count++] = entry->run_key;
         }
     }
+    /* First all that was running ends, then what waited starts: nothing may start in between. */
+    plan->draining = true;
     for (size_t i = 0; i < count; i++) {
-        struct plan_entry *entry;
-        bool has_interrupted = true;
-        while (has_interrupted && (entry = find_entry(plan, run_keys[i])) != NULL) {
-            const struct plan_execution *running = find_running(entry);
-            has_interrupted = running != NULL && running->phase == PLAN_RUNNING;
-            settle_entry(plan, entry, now);
+        end_interrupted(plan, run_keys[i], now);
+    }
+    plan->draining = false;
+    for (size_t i = 0; i < count; i++) {
+        struct plan_entry *entry = find_entry(plan, run_keys[i]);
+        if (entry != NULL) {
+            start_next(plan, entry, now);
         }
     }
     free(run_keys);

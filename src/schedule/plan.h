@@ -40,7 +40,7 @@ struct plan_entry {
     uint64_t revision;
     struct timetable timetable;
     struct wall_time next_slot;    /* NONE: not due any more */
-    struct wall_time last_slot;    /* the newest whose record is on disk, as far as known; NONE */
+    uint64_t schedule_serial;      /* the plan's; entries with the same one have the same timetable */
     struct duration catchup_window;
     struct duration timeout;
     struct retry_policy retry;
@@ -49,6 +49,7 @@ struct plan_entry {
     enum overlap_policy overlap;
     enum catchup_policy catchup;
     bool enabled;
+    bool keeps_next_slot;    /* a change that does not touch when the run is due: plan_put goes by what it has */
     bool removed;            /* deleted; the entry goes when its last execution has ended */
     bool recording;          /* a record that advances the schedule is on its way to the disk */
     bool waiting;            /* the next slot is due, and has to wait for the active ones (catchup: all) */
@@ -76,11 +77,13 @@ struct plan_execution {
 struct plan_record {
     int64_t run_key;
     uint64_t revision;
+    uint64_t schedule_serial;
     struct execution executions[2];
     size_t execution_count;
     struct plan_execution *execution; /* the one of them that is to run, or NULL */
     bool advances;
-    struct wall_time last_slot; /* the newest slot that this settles */
+    struct wall_time first_slot; /* the oldest and the newest slot that this settles */
+    struct wall_time last_slot;
     struct wall_time next_run;
     bool disables;
 };
@@ -120,6 +123,7 @@ struct plan {
     uint32_t active_count;  /* all that have not ended */
     struct wall_time watched_since; /* slots before it came due while nobody was watching */
     struct wall_time paused_until;  /* the store failed: nothing new is recorded before; NONE */
+    uint64_t last_schedule_serial;
     bool draining;
 };
 
@@ -135,7 +139,9 @@ enum { PLAN_QUEUED_PER_RUN_MAXIMUM = 1000 };
 MUST_CHECK bool plan_entry_new(const struct run *run, struct plan_entry **out_entry,
                                struct error *err);
 void plan_entry_free(struct plan_entry *entry);
-void plan_entry_set_revision(struct plan_entry *entry, uint64_t revision);
+/* Before handing over: the revision that the store gave the change, and whether the change left alone when the
+ * run is due (store_write.keeps_next_run). */
+void plan_entry_set_revision(struct plan_entry *entry, uint64_t revision, bool keeps_next_slot);
 
 void plan_init(struct plan *plan, const struct plan_effects *effects);
 /* Frees all entries and, through the effects, all executions. */

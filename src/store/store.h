@@ -158,6 +158,8 @@ struct store_write {
     int64_t run_key;
     int64_t execution_key;
     uint64_t expected_revision;
+    bool keeps_next_run; /* STORE_UPDATE_RUN: the change does not touch when the run is due, so next_run stays
+                            as it is stored, whatever has been recorded since the run was read */
     const struct run *run;
     const struct execution *execution;
     const struct api_key *api_key;

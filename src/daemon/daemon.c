@@ -1,0 +1,237 @@
+#include "daemon/daemon.h"
+
+#include "api/api.h"
+#include "dispatch/dispatch.h"
+#include "http/http.h"
+#include "model/repository.h"
+#include "observe/log.h"
+#include "schedule/scheduler.h"
+#include "store/store.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+struct daemon {
+    const struct settings *settings;
+    int signal_fd;
+    int models_fd; /* an eventfd: the repository has published a snapshot */
+    struct store *store;
+    struct dispatcher *dispatcher;
+    struct model_repository *repository;
+    struct scheduler *scheduler;
+    struct api *api;
+    struct http_server *http;
+    struct identity_source run_keys;
+    struct identity_source execution_keys;
+};
+
+/* Signals arrive in one place: they are blocked in every thread and read from a descriptor by the main one. */
+static bool open_signals(struct daemon *daemon, struct error *err) {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    daemon->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    daemon->models_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (daemon->signal_fd < 0 || daemon->models_fd < 0) {
+        return error_set_errno(err, ERROR_IO, errno, "cannot create a descriptor");
+    }
+    return true;
+}
+
+static void on_models_changed(void *context) {
+    struct daemon *daemon = context;
+    ssize_t ignored = write(daemon->models_fd, &(uint64_t){1}, sizeof(uint64_t));
+    (void)ignored;
+}
+
+static bool start_models(struct daemon *daemon, struct error *err) {
+    const struct settings *settings = daemon->settings;
+    struct dispatcher_options options = {
+        .program = "/proc/self/exe",
+        .onnxruntime_library = *settings->onnxruntime == '\0' ? NULL : settings->onnxruntime,
+        .worker_count = (uint32_t)settings->workers,
+        .worker_memory_bytes = (uint64_t)settings->worker_memory_bytes,
+        .clock = clock_system(),
+    };
+    if (!dispatcher_new(&options, &daemon->dispatcher, err) ||
+        !model_repository_new(settings->models, dispatcher_describer(daemon->dispatcher),
+                              &daemon->repository, err)) {
+        return false;
+    }
+    dispatcher_set_repository(daemon->dispatcher, daemon->repository);
+    return dispatcher_start(daemon->dispatcher, err) &&
+           model_repository_start(daemon->repository, on_models_changed, daemon, err);
+}
+
+static bool start_store(struct daemon *daemon, struct error *err) {
+    struct store_options options = {.location = daemon->settings->db, .exclusive = true};
+    if (!store_open(&options, &daemon->store, err) || !store_start(daemon->store, err)) {
+        return false;
+    }
+    identity_source_init(&daemon->run_keys, store_greatest_run_key(daemon->store));
+    identity_source_init(&daemon->execution_keys, store_greatest_execution_key(daemon->store));
+    return true;
+}
+
+static bool start_http(struct daemon *daemon, struct error *err) {
+    const struct settings *settings = daemon->settings;
+    struct api_options api_options = {
+        .store = daemon->store,
+        .scheduler = daemon->scheduler,
+        .dispatcher = daemon->dispatcher,
+        .repository = daemon->repository,
+        .run_keys = &daemon->run_keys,
+        .clock = clock_system(),
+        .rate_limit = (uint32_t)settings->rate_limit,
+    };
+    if (!api_new(&api_options, &daemon->api, err)) {
+        return false;
+    }
+    struct http_options options = {
+        .listen = settings->listen,
+        .thread_count = (uint32_t)settings->http_threads,
+        .connection_maximum = (uint32_t)settings->connections,
+        .body_maximum_bytes = (size_t)settings->body_limit_bytes,
+        .idle_timeout_s = (uint32_t)(settings->idle_timeout.us / US_PER_SECOND),
+        .handle = api_handle,
+        .refuse = api_refuse,
+        .context = daemon->api,
+    };
+    if (!http_server_new(&options, &daemon->http, err)) {
+        return false;
+    }
+    log_event(LOG_INFO, "listening", LOG_STRING("address", http_server_address(daemon->http)));
+    return true;
+}
+
+/* Waits for the descriptor or a signal; true for the descriptor. */
+static bool wait_unless_signalled(struct daemon *daemon, int fd) {
+    struct pollfd wanted[] = {{.fd = daemon->signal_fd, .events = POLLIN},
+                              {.fd = fd, .events = POLLIN}};
+    for (;;) {
+        int ready = poll(wanted, COUNT_OF(wanted), -1);
+        if (ready > 0 && wanted[0].revents != 0) {
+            return false;
+        }
+        if (ready > 0 && wanted[1].revents != 0) {
+            return true;
+        }
+    }
+}
+
+/* The models are known before the first slot fires; else a slot that is due at once would fail for want of a
+ * model that is about to be found. False: a signal came first. */
+static bool wait_for_models(struct daemon *daemon) {
+    while (!model_repository_is_ready(daemon->repository)) {
+        if (!wait_unless_signalled(daemon, daemon->models_fd)) {
+            return false;
+        }
+        uint64_t ignored_count;
+        ssize_t ignored = read(daemon->models_fd, &ignored_count, sizeof ignored_count);
+        (void)ignored;
+    }
+    return true;
+}
+
+static void wait_for_signal(struct daemon *daemon) {
+    /* -1 is a descriptor that poll(2) ignores. */
+    wait_unless_signalled(daemon, -1);
+}
+
+static void restore_signals(struct daemon *daemon) {
+    /* From here on a second signal ends the process at once; what is acknowledged is on disk. */
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    struct signalfd_siginfo ignored_info;
+    while (read(daemon->signal_fd, &ignored_info, sizeof ignored_info) > 0) {
+    }
+    pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
+}
+
+/* In this order: nothing new comes from outside; what runs ends or is handed back; the store writes what it was
+ * given; then whoever still waits for an answer gets one, and the connections close. */
+static void stop(struct daemon *daemon) {
+    if (daemon->api != NULL) {
+        api_set_state(daemon->api, API_DRAINING);
+    }
+    if (daemon->http != NULL) {
+        http_server_quiesce(daemon->http);
+    }
+    if (daemon->scheduler != NULL) {
+        scheduler_stop(daemon->scheduler);
+    }
+    if (daemon->dispatcher != NULL) {
+        dispatcher_stop(daemon->dispatcher);
+    }
+    if (daemon->store != NULL) {
+        store_stop(daemon->store);
+    }
+    scheduler_free(daemon->scheduler);
+    http_server_free(daemon->http);
+    api_free(daemon->api);
+    model_repository_free(daemon->repository);
+    dispatcher_free(daemon->dispatcher);
+    store_close(daemon->store);
+    if (daemon->signal_fd >= 0) {
+        close(daemon->signal_fd);
+    }
+    if (daemon->models_fd >= 0) {
+        close(daemon->models_fd);
+    }
+}
+
+static bool run(struct daemon *daemon, struct error *err) {
+    struct scheduler_options options = {
+        .clock = clock_system(),
+        .dispatcher = NULL,
+        .execution_keys = &daemon->execution_keys,
+        .drain_limit = daemon->settings->drain_limit,
+    };
+    if (!open_signals(daemon, err) || !start_store(daemon, err) || !start_models(daemon, err)) {
+        return false;
+    }
+    options.store = daemon->store;
+    options.dispatcher = daemon->dispatcher;
+    if (!scheduler_new(&options, &daemon->scheduler, err) || !start_http(daemon, err)) {
+        return false;
+    }
+    if (wait_for_models(daemon)) {
+        if (!scheduler_start(daemon->scheduler, err)) {
+            return false;
+        }
+        api_set_state(daemon->api, API_READY);
+        log_event(LOG_INFO, "ready", LOG_STRING("db", daemon->settings->db),
+                  LOG_STRING("models", daemon->settings->models));
+        wait_for_signal(daemon);
+    }
+    log_event(LOG_INFO, "stopping");
+    return true;
+}
+
+bool daemon_run(const struct settings *settings, struct error *err) {
+    /* Two arenas for all threads: memory comes back instead of being kept by each thread for itself. */
+    mallopt(M_ARENA_MAX, 2);
+    struct daemon daemon = {.settings = settings, .signal_fd = -1, .models_fd = -1};
+    log_event(LOG_INFO, "starting", LOG_STRING("version", ORRERY_VERSION),
+              LOG_INTEGER("pid", getpid()));
+    bool ok = run(&daemon, err);
+    if (daemon.signal_fd >= 0) {
+        restore_signals(&daemon);
+    }
+    stop(&daemon);
+    if (ok) {
+        log_event(LOG_INFO, "stopped");
+    }
+    return ok;
+}
