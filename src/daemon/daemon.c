@@ -104,6 +104,7 @@ static bool start_http(struct daemon *daemon, struct error *err) {
         .idle_timeout_s = (uint32_t)(settings->idle_timeout.us / US_PER_SECOND),
         .handle = api_handle,
         .refuse = api_refuse,
+        .answered = api_answered,
         .context = daemon->api,
     };
     if (!http_server_new(&options, &daemon->http, err)) {

@@ -16,6 +16,7 @@
 #include "run/run.h"
 
 struct dispatcher;
+struct model_queue;
 
 struct dispatcher_options {
     const char *program;             /* of a worker: this program's file */
@@ -25,8 +26,15 @@ struct dispatcher_options {
     const struct clock *clock;
 };
 
-struct dispatch_job {
+/* What the dispatcher's mailbox takes; `kind` is its own business. */
+enum dispatch_letter_kind { DISPATCH_LETTER_JOB, DISPATCH_LETTER_CANCEL, DISPATCH_LETTER_STOP };
+struct dispatch_letter {
     struct letter letter;
+    enum dispatch_letter_kind kind;
+};
+
+struct dispatch_job {
+    struct dispatch_letter letter;
     struct list_node node; /* the dispatcher's */
 
     /* in; owned by the sender until done */
@@ -50,6 +58,16 @@ struct dispatch_job {
     struct wall_time started_at; /* NONE if it was never started */
     struct wall_time finished_at;
     struct duration duration;
+
+    /* The dispatcher's own. */
+    const char *describe_path; /* not a run: what is the signature of this file */
+    struct model_queue *queue;
+    uint64_t id;               /* of its frame */
+    int64_t expected_us;
+    struct duration limit;     /* the smaller of its own timeout and its model's */
+    struct monotonic_time begun_at;
+    bool begun;
+    bool cancelled;
 };
 
 /* Starts nothing yet. `repository` may be given later with dispatcher_set_repository, before start. */

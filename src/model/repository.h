@@ -20,8 +20,8 @@ enum { MODEL_NAME_BYTES_MAXIMUM = 128 };
 
 struct model_version {
     uint32_t version;
-    const char *path;       /* of model.onnx */
-    bool loads;             /* else `reason` says why not */
+    const char *path; /* of model.onnx */
+    bool loads;       /* else `reason` says why not */
     const char *reason;
     unsigned char digest[MODEL_DIGEST_BYTES];
     struct signature signature;
@@ -29,16 +29,16 @@ struct model_version {
 
 /* model.json, read and checked. */
 struct model_settings {
-    const char *backend;          /* "onnx" */
-    uint32_t max_concurrency;     /* 0: no bound of its own */
-    struct duration timeout;      /* 0: the run's alone decides */
+    const char *backend;      /* "onnx" */
+    uint32_t max_concurrency; /* 0: no bound of its own */
+    struct duration timeout;  /* 0: the run's alone decides */
 };
 
 struct model {
     const char *name;
     struct model_settings settings;
-    const char *reason;              /* why model.json is not usable, else NULL */
-    struct model_version *versions;  /* newest (greatest) first */
+    const char *reason;             /* why model.json is not usable, else NULL */
+    struct model_version *versions; /* newest (greatest) first */
     size_t version_count;
 };
 
@@ -58,6 +58,8 @@ struct model_describer {
 };
 
 struct model_repository;
+
+bool model_name_is_valid(const char *name);
 
 /* Reads no folder yet. The folder is made if it is missing. */
 MUST_CHECK bool model_repository_new(const char *folder, struct model_describer describer,
@@ -81,8 +83,8 @@ const struct model *model_snapshot_find(const struct model_snapshot *snapshot, c
 /* Finds the version to use: `version` 0 is the newest that loads. ERROR_UNKNOWN_MODEL (field
  * "model_name" or "model_version", and what there is instead), or ERROR_MODEL_UNAVAILABLE with the reason
  * where it does not load. */
-MUST_CHECK bool model_resolve(const struct model_snapshot *snapshot, const char *name, uint32_t version,
-                              const struct model **out_model,
+MUST_CHECK bool model_resolve(const struct model_snapshot *snapshot, const char *name,
+                              uint32_t version, const struct model **out_model,
                               const struct model_version **out_version, struct error *err);
 
 /* For a name that the snapshot lacks but whose folder is on disk (just dropped in): asks for a scan and

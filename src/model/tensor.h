@@ -17,19 +17,16 @@
 #ifndef ORRERY_MODEL_TENSOR_H
 #define ORRERY_MODEL_TENSOR_H
 
-#include "base/text.h"
 #include "model/signature.h"
-
-#include <yyjson.h>
 
 struct tensor {
     const char *name;
     enum tensor_type type;
     struct tensor_shape shape; /* all dimensions known */
     size_t element_count;
-    void *data;               /* element_count elements; NULL for TENSOR_BYTES */
-    const char **strings;     /* TENSOR_BYTES: element_count pointers … */
-    size_t *string_bytes;     /* … and lengths */
+    void *data;           /* element_count elements; NULL for TENSOR_BYTES */
+    const char **strings; /* TENSOR_BYTES: element_count pointers … */
+    size_t *string_bytes; /* … and lengths */
 };
 
 /* Reads parameters into one tensor per input of the signature, in its order. With a NULL arena it only
@@ -40,11 +37,5 @@ MUST_CHECK bool tensors_from_json(const struct signature *signature, yyjson_val 
 
 /* Appends one output's JSON object {"name", "shape", "datatype", "data"}. */
 void tensor_to_json(const struct tensor *tensor, struct text *out);
-
-/* A signature as JSON {"inputs": [{"name", "datatype", "shape"}], "outputs": […]} and back; this is what
- * a worker answers to "describe" and what GET /api/models/{name} shows. */
-void signature_to_json(const struct signature *signature, struct text *out);
-MUST_CHECK bool signature_from_json(yyjson_val *json, struct arena *arena, struct signature *out,
-                                    struct error *err);
 
 #endif

@@ -25,12 +25,14 @@ struct store;
 struct store_reader;
 
 struct store_options {
-    const char *location;  /* file name; "postgresql://…" is refused by a build without that driver */
-    bool exclusive;       /* the daemon: takes the lock, fails naming the process that has it */
+    const char
+        *location;  /* file name; "postgresql://…" is refused by a build without that driver */
+    bool exclusive; /* the daemon: takes the lock, fails naming the process that has it */
 };
 
-/* Opens or creates, and migrates to this program's version. A newer store is refused with a sentence
- * that says so. Errors: ERROR_STORE, with what to do. */
+/* Opens or creates (also the folder, if only that is missing; both private to the user), and migrates to
+ * this program's version. A newer store is refused with a sentence that says so. Errors: ERROR_STORE, with
+ * what to do; they name the location, so they are for a terminal or a log. */
 MUST_CHECK bool store_open(const struct store_options *options, struct store **out_store,
                            struct error *err);
 
@@ -64,7 +66,8 @@ struct run_filter {
     uint32_t limit;
     uint64_t offset;
 };
-/* By creation, oldest first. The total counts all that match, regardless of limit and offset. */
+/* In key order, which is that of creation, oldest first. The total counts all that match, regardless of
+ * limit and offset; page and total are of one moment. */
 MUST_CHECK bool store_list_runs(struct store_reader *reader, const struct run_filter *filter,
                                 struct arena *arena, struct run **out_runs, size_t *out_count,
                                 uint64_t *out_total, struct error *err);
@@ -83,14 +86,17 @@ struct execution_filter {
     int64_t before_key; /* the cursor: only executions with a smaller key; 0: from the newest */
     uint32_t limit;
 };
-/* Newest first. `out_more` tells whether a further page exists. */
+/* Newest first. `out_more` tells whether a further page may exist: its cursor is the key of this page's last
+ * execution. A page can be shorter than the limit and still have a next one (a rare status in a long
+ * history), but is then never empty. */
 MUST_CHECK bool store_list_executions(struct store_reader *reader,
                                       const struct execution_filter *filter, struct arena *arena,
                                       struct execution **out_executions, size_t *out_count,
                                       bool *out_more, struct error *err);
 
-/* What the scheduler loads at start: every run that is enabled and has or may have a next slot, in key
- * order, then every execution that is not final, in key order. Values are valid during the call. */
+/* What the scheduler loads at start: every run that is enabled and has a next slot, in key order, then every
+ * execution that is not final, in key order. Values are valid during the call of `each`, which may read one
+ * run or execution with the same reader. */
 MUST_CHECK bool store_load_runs(struct store_reader *reader,
                                 void (*each)(const struct run *run, void *context), void *context,
                                 struct error *err);
@@ -99,8 +105,8 @@ MUST_CHECK bool store_load_active(struct store_reader *reader,
                                   void *context, struct error *err);
 
 struct api_key {
-    char id[17];              /* public part, 16 hex digits */
-    unsigned char hash[32];   /* BLAKE2b-256 of the whole key */
+    char id[17];            /* public part, 16 hex digits */
+    unsigned char hash[32]; /* BLAKE2b-256 of the whole key */
     const char *owner;
     bool admin;
     struct wall_time created_at;
@@ -119,32 +125,36 @@ MUST_CHECK bool store_check(struct store_reader *reader, struct error *err);
 /* --- writing ---------------------------------------------------------------------------------- */
 
 enum store_write_kind {
-    STORE_CREATE_RUN,      /* `run` (with its key) */
-    STORE_UPDATE_RUN,      /* `run`: replaces the configuration and next_run where the stored revision is
+    STORE_CREATE_RUN, /* `run` (with its key) */
+    STORE_UPDATE_RUN, /* `run`: replaces the configuration and next_run where the stored revision is
                               `expected_revision`, and adds 1; else ERROR_STALE; ERROR_NOT_FOUND */
-    STORE_DELETE_RUN,      /* `run_key`; expected_revision 0: any. Executions stay */
-    STORE_RECORD,          /* the ledger's one step, see struct store_record */
-    STORE_START,           /* queued -> running: `execution_key`, `started_at` */
-    STORE_FINISH,          /* -> a final status: `execution` with all of its outcome */
-    STORE_CREATE_API_KEY,  /* `api_key` */
-    STORE_REVOKE_API_KEY,  /* `api_key->id`, `api_key->revoked_at`; ERROR_NOT_FOUND */
+    STORE_DELETE_RUN, /* `run_key`; expected_revision 0: any. Executions stay */
+    STORE_RECORD,     /* the ledger's one step, see struct store_record */
+    STORE_START,      /* queued -> running: `execution_key`, `started_at` */
+    STORE_FINISH,     /* -> a final status: `execution` with all of its outcome */
+    STORE_CREATE_API_KEY, /* `api_key` */
+    STORE_REVOKE_API_KEY, /* `api_key->id`, `api_key->revoked_at`; ERROR_NOT_FOUND */
 };
 
 /* One step of the ledger, in one transaction: up to STORE_RECORD_MAXIMUM new executions of one run
  * (queued or running ones become active, final ones are complete with their outcome) and, where
  * `advances`, the schedule's move to `next_run`. (run, slot, attempt) is unique among executions with
  * trigger schedule, catchup and retry: a slot that is recorded already is ERROR_CONFLICT and nothing is
- * changed. `expected_revision` other than 0: ERROR_STALE if the run was changed meanwhile,
- * ERROR_NOT_FOUND if deleted. */
+ * changed. `expected_revision` other than 0: ERROR_STALE if the run was changed meanwhile. ERROR_NOT_FOUND
+ * if the run was deleted, or `finished` has ended already.
+ *
+ * Keys of executions are made by identity.h at or after the time at which they were queued, and no slot is
+ * queued before it is due: history in bounds of time relies on it. */
 enum { STORE_RECORD_MAXIMUM = 2 };
 struct store_record {
     struct execution executions[STORE_RECORD_MAXIMUM];
     size_t execution_count;
     bool advances;
-    struct wall_time next_run;     /* NONE: no further slot */
-    bool disables;                 /* a one-shot run has fired */
-    const char *parameters;        /* for this once instead of the run's; NULL: the run's */
-    const struct execution *finished; /* an attempt that ends in the same step, as by STORE_FINISH, and whose
+    struct wall_time next_run; /* NONE: no further slot */
+    bool disables;             /* a one-shot run has fired */
+    const char *parameters;    /* for this once instead of the run's; NULL: the run's */
+    const struct execution
+        *finished; /* an attempt that ends in the same step, as by STORE_FINISH, and whose
                                          retry executions[0] is; or NULL */
 };
 
@@ -158,7 +168,8 @@ struct store_write {
     int64_t run_key;
     int64_t execution_key;
     uint64_t expected_revision;
-    bool keeps_next_run; /* STORE_UPDATE_RUN: the change does not touch when the run is due, so next_run stays
+    bool
+        keeps_next_run; /* STORE_UPDATE_RUN: the change does not touch when the run is due, so next_run stays
                             as it is stored, whatever has been recorded since the run was read */
     const struct run *run;
     const struct execution *execution;
@@ -170,7 +181,8 @@ struct store_write {
     bool ok;
     struct error err;
     uint64_t out_revision; /* of a created or updated run */
-    char *out_parameters;  /* STORE_RECORD and STORE_START: the parameters of the execution that is to
+    char
+        *out_parameters; /* STORE_RECORD and STORE_START: the parameters of the execution that is to
                               run (the override or the run's), from malloc; the receiver frees it */
 };
 

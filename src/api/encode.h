@@ -1,0 +1,32 @@
+/* Encoding the contract's objects as JSON. */
+#ifndef ORRERY_API_ENCODE_H
+#define ORRERY_API_ENCODE_H
+
+#include "base/identity.h"
+#include "base/text.h"
+#include "run/run.h"
+
+enum {
+    NEXT_RUNS = 5,
+    RUN_JSON_BYTES = 1536,      /* of a usual run, without its parameters; may be more */
+    EXECUTION_JSON_BYTES = 768, /* of an execution, without its result */
+};
+
+/* The next slots after `after`, up to NEXT_RUNS; returns how many there are. */
+size_t next_runs(const struct timetable *timetable, struct wall_time after,
+                 struct wall_time out_slots[static NEXT_RUNS]);
+
+/* Appends a scheduled run; with `slots` also "next_runs". */
+void run_to_json(struct text *out, const struct run *run, uint64_t store_tag,
+                 const struct wall_time *slots, size_t slot_count);
+
+void execution_to_json(struct text *out, const struct execution *execution, uint64_t store_tag);
+
+/* Appends a string literal, a time in quotes or null, an id in quotes. */
+void json_string(struct text *out, const char *string);  /* NULL: null */
+void json_time(struct text *out, struct wall_time time); /* NONE: null */
+void json_id(struct text *out, int64_t key, uint64_t store_tag);
+void json_number(struct text *out, int64_t number);
+void json_hex(struct text *out, const unsigned char *bytes, size_t size_bytes);
+
+#endif

@@ -1,0 +1,84 @@
+#include "api/route.h"
+
+#include <string.h>
+
+static const struct route routes[] = {
+    {HTTP_GET, "/api/scheduled/{run_id}", runs_get, false},
+    {HTTP_POST, "/api/scheduled/{run_id}/trigger", runs_trigger, false},
+    {HTTP_POST, "/api/scheduled", runs_create, false},
+    {HTTP_GET, "/api/scheduled", runs_list, false},
+    {HTTP_PUT, "/api/scheduled/{run_id}", runs_update, false},
+    {HTTP_DELETE, "/api/scheduled/{run_id}", runs_delete, false},
+    {HTTP_GET, "/api/scheduled/{run_id}/executions", executions_list, false},
+    {HTTP_GET, "/api/executions/{execution_id}", executions_get, false},
+    {HTTP_POST, "/api/models/{name}/predict", models_predict, false},
+    {HTTP_GET, "/api/models", models_list, false},
+    {HTTP_GET, "/api/models/{name}", models_get, false},
+    {HTTP_GET, "/api/schedule/preview", schedule_preview, false},
+    {HTTP_GET, "/healthz", health_alive, true},
+    {HTTP_GET, "/readyz", health_ready, true},
+};
+
+struct piece {
+    const char *start;
+    size_t length;
+};
+
+/* Compares part by part; the arguments are pieces of `path`. */
+static bool matches(const char *pattern, const char *path,
+                    struct piece out_pieces[CALL_ARGUMENTS_MAXIMUM]) {
+    size_t count = 0;
+    while (*pattern != '\0') {
+        if (*pattern != '{') {
+            if (*pattern++ != *path++) {
+                return false;
+            }
+            continue;
+        }
+        size_t length = strcspn(path, "/");
+        if (length == 0) {
+            return false;
+        }
+        ASSERT(count < CALL_ARGUMENTS_MAXIMUM);
+        out_pieces[count++] = (struct piece){path, length};
+        path += length;
+        pattern += strcspn(pattern, "}") + 1;
+    }
+    return *path == '\0' || (path[0] == '/' && path[1] == '\0');
+}
+
+static const char *append_allowed(struct arena *arena, const char *allowed,
+                                  enum http_method method) {
+    const char *name = method == HTTP_GET ? "GET, HEAD" : http_method_name(method);
+    return allowed == NULL ? name : arena_printf(arena, "%s, %s", allowed, name);
+}
+
+enum route_outcome route_find(enum http_method method, const char *path, struct arena *arena,
+                              const struct route **out_route,
+                              const char *out_arguments[CALL_ARGUMENTS_MAXIMUM],
+                              const char **out_allowed) {
+    enum http_method wanted = method == HTTP_HEAD ? HTTP_GET : method;
+    const char *allowed = NULL;
+    for (size_t i = 0; i < COUNT_OF(routes); i++) {
+        struct piece pieces[CALL_ARGUMENTS_MAXIMUM] = {{0}};
+        if (!matches(routes[i].pattern, path, pieces)) {
+            continue;
+        }
+        if (routes[i].method != wanted) {
+            allowed = append_allowed(arena, allowed, routes[i].method);
+            continue;
+        }
+        for (size_t k = 0; k < CALL_ARGUMENTS_MAXIMUM; k++) {
+            if (pieces[k].start != NULL) {
+                out_arguments[k] = arena_strndup(arena, pieces[k].start, pieces[k].length);
+            }
+        }
+        *out_route = &routes[i];
+        return ROUTE_FOUND;
+    }
+    if (allowed == NULL) {
+        return ROUTE_UNKNOWN;
+    }
+    *out_allowed = allowed;
+    return ROUTE_WRONG_METHOD;
+}

@@ -1,0 +1,86 @@
+#include "dispatch/queue.h"
+
+#include "cron/cron.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void queues_init(struct queues *queues) {
+    *queues = (struct queues){0};
+    list_init(&queues->ready);
+}
+
+void queues_fini(struct queues *queues) {
+    for (size_t i = 0; i < queues->by_name.capacity; i++) {
+        struct model_queue *queue = queues->by_name.places[i].value;
+        if (queue != NULL) {
+            ASSERT(list_is_empty(&queue->jobs));
+            free(queue->model_name);
+            free(queue);
+        }
+    }
+    map_fini(&queues->by_name);
+}
+
+struct model_queue *queues_get(struct queues *queues, const char *model_name) {
+    uint64_t hash = cron_hash(model_name, strlen(model_name));
+    for (;; hash++) {
+        int64_t key = (int64_t)(hash >> 1) | 1;
+        struct model_queue *queue = map_get(&queues->by_name, key);
+        if (queue == NULL) {
+            queue = must_alloc_zeroed(1, sizeof *queue);
+            queue->model_name = must_strdup(model_name);
+            list_init(&queue->jobs);
+            list_init(&queue->ready);
+            map_put(&queues->by_name, key, queue);
+            return queue;
+        }
+        if (strcmp(queue->model_name, model_name) == 0) {
+            return queue;
+        }
+    }
+}
+
+static void make_ready(struct queues *queues, struct dispatch_job *job) {
+    queues->waiting_count++;
+    if (list_is_empty(&job->queue->ready)) {
+        list_append(&queues->ready, &job->queue->ready);
+    }
+}
+
+void queues_append(struct queues *queues, struct dispatch_job *job) {
+    make_ready(queues, job);
+    list_append(&job->queue->jobs, &job->node);
+}
+
+void queues_prepend(struct queues *queues, struct dispatch_job *job) {
+    make_ready(queues, job);
+    list_prepend(&job->queue->jobs, &job->node);
+}
+
+void queues_remove(struct queues *queues, struct dispatch_job *job) {
+    queues->waiting_count--;
+    list_remove(&job->node);
+    if (list_is_empty(&job->queue->jobs)) {
+        list_remove(&job->queue->ready);
+    }
+}
+
+struct dispatch_job *queues_find(const struct queues *queues, int64_t execution_key) {
+    for (struct list_node *turn = queues->ready.next; turn != &queues->ready; turn = turn->next) {
+        struct model_queue *queue = CONTAINER_OF(turn, struct model_queue, ready);
+        for (struct list_node *node = queue->jobs.next; node != &queue->jobs; node = node->next) {
+            struct dispatch_job *job = CONTAINER_OF(node, struct dispatch_job, node);
+            if (job->execution_key == execution_key) {
+                return job;
+            }
+        }
+    }
+    return NULL;
+}
+
+void model_queue_learn(struct model_queue *queue, struct duration duration) {
+    int64_t sample_us = MAX_OF(duration.us, INT64_C(1));
+    queue->mean_us =
+        queue->mean_us == 0 ? sample_us : MAX_OF((queue->mean_us * 7 + sample_us) / 8, INT64_C(1));
+}

@@ -1,0 +1,118 @@
+/* For neighbours in http/: one request and its answer on one connection. A connection has one exchange, which
+ * serves its requests one after the other, so that their memory is used again. It belongs to the connection's
+ * HTTP thread, except between http_defer and http_answer or http_continue. */
+#ifndef ORRERY_HTTP_EXCHANGE_H
+#define ORRERY_HTTP_EXCHANGE_H
+
+#include "http/http.h"
+
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum {
+    EXCHANGE_HEADERS_MAXIMUM = 16,
+    /* A larger chunk of an arena is not kept for the connection's next request. */
+    EXCHANGE_KEPT_BYTES = 32 * 1024,
+};
+
+enum exchange_state {
+    EXCHANGE_IDLE,      /* zeroed but for the arena */
+    EXCHANGE_ARRIVING,  /* the header is not there yet */
+    EXCHANGE_RECEIVING, /* the body is not there yet */
+    EXCHANGE_HANDLING,  /* a handler or step runs */
+    EXCHANGE_DEFERRED,  /* suspended; another thread has it */
+    EXCHANGE_CONTINUES, /* resumed, for a further step */
+    EXCHANGE_ANSWERED,
+    EXCHANGE_QUEUED, /* the library has the answer */
+};
+
+struct exchange_header {
+    const char *name;
+    const char *value;
+};
+
+struct exchange {
+    struct http_request request; /* first: the public face */
+    struct http_server *server;
+    struct MHD_Connection *connection;
+    enum exchange_state state;
+    bool is_deferred; /* answering means resuming */
+    bool is_counted;  /* in the server's gate `sending` */
+    void (*step)(struct http_request *request);
+
+    char *query;       /* raw, in the arena; NULL without one */
+    bool is_malformed; /* the path's encoding */
+    bool is_too_large;
+    bool closes; /* the connection is closed after the answer */
+
+    char *body; /* being received */
+    size_t body_capacity_bytes;
+    bool body_is_malloced; /* else in the arena */
+    size_t dropped_bytes;  /* of a body that is too large */
+
+    int status;
+    const char *content_type;
+    const char *answer;
+    size_t answer_bytes;
+    char *taken; /* the answer's body, where it is from malloc */
+    struct exchange_header headers[EXCHANGE_HEADERS_MAXIMUM];
+    size_t header_count;
+};
+
+/* Counts what is under way; whoever waits for none is woken. Any thread. */
+struct gate {
+    _Atomic int64_t count;
+    _Atomic bool awaited;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+};
+
+struct http_server {
+    struct http_options options;
+    struct MHD_Daemon *daemon;
+    int listen_fd;
+    char address[80];
+    _Atomic bool quiescing;
+    struct gate handling; /* handlers and steps that run */
+    struct gate deferred; /* requests that another thread has */
+    struct gate sending;  /* answers that are not sent yet */
+};
+
+void gate_init(struct gate *gate);
+void gate_fini(struct gate *gate);
+void gate_enter(struct gate *gate);
+void gate_leave(struct gate *gate);
+/* Waits until the count is zero, `limit_ms` at most; negative: for ever. */
+void gate_wait(struct gate *gate, int64_t limit_ms);
+
+/* Makes it ready for the next request: path, query and id; `uri` is raw. */
+void exchange_begin(struct exchange *exchange, const char *uri);
+/* Forgets the request; keeps some memory. */
+void exchange_end(struct exchange *exchange);
+void exchange_free(struct exchange *exchange);
+
+/* The method's row, and the id, once the header is there. */
+void exchange_take_header(struct exchange *exchange, const char *method);
+
+/* Room for a body of this announced length, or of unknown length (SIZE_MAX). */
+void exchange_expect_body(struct exchange *exchange, size_t length_bytes);
+/* Appends, or counts as dropped what is beyond the maximum. */
+void exchange_receive(struct exchange *exchange, const char *bytes, size_t size_bytes);
+
+/* Set by http_defer on the HTTP thread: what it called last has given the exchange away, which must then not be
+ * looked at any more. */
+extern _Thread_local bool exchange_was_deferred;
+
+/* Hands the answer to the library. */
+enum MHD_Result exchange_queue_answer(struct exchange *exchange);
+
+/* Decodes percent-encoding in place ('+' to a space where `plus_is_space`); false if it is malformed or makes a
+ * NUL. */
+MUST_CHECK bool uri_decode(char *text, bool plus_is_space);
+
+/* "127.0.0.1:8080", "[::1]:8080", ":8080", "localhost:0": a socket that listens, and its address as text. */
+MUST_CHECK bool address_listen(const char *listen, int *out_fd, char out_address[static 80],
+                               struct error *err);
+
+#endif

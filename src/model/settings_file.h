@@ -1,0 +1,22 @@
+/* model.json: what an operator says of a model. A JSON object:
+ *
+ *   backend          "onnx", the default
+ *   max_concurrency  how many executions of the model may run at the same time, from 1; default no bound
+ *   timeout          the longest an execution may take ("30s"); a run's own timeout can only be shorter
+ *
+ * Anything else is an error that names the key, or the line and column. Pure; any thread. */
+#ifndef ORRERY_MODEL_SETTINGS_FILE_H
+#define ORRERY_MODEL_SETTINGS_FILE_H
+
+#include "model/repository.h"
+
+enum { SETTINGS_FILE_BYTES_MAXIMUM = 65536 };
+
+/* What holds without a model.json. */
+struct model_settings model_settings_defaults(void);
+
+/* Strings are static. ERROR_INVALID, the message begins with "model.json". */
+MUST_CHECK bool model_settings_parse(const char *text, size_t size_bytes,
+                                     struct model_settings *out_settings, struct error *err);
+
+#endif

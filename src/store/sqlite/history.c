@@ -1,0 +1,264 @@
+#include "base/identity.h"
+#include "store/sqlite/reader.h"
+
+/* A page of history ends after so many executions were looked at, once it has found any: a rare status in a long
+ * history is given in several short pages instead of one that takes for ever. */
+enum { WALK_MAXIMUM = 20000 };
+
+static struct execution read_execution(sqlite3_stmt *row, struct arena *arena) {
+    struct execution execution = {
+        .key = sqlite_integer(row, 0),
+        .run_key = sqlite_integer(row, 1),
+        .model_name = sqlite_text(row, 2, arena),
+        .trigger = (enum execution_trigger)sqlite_integer(row, 3),
+        .attempt = (uint32_t)sqlite_integer(row, 4),
+        .scheduled_for = sqlite_time(row, 5),
+        .queued_at = sqlite_time(row, 6),
+        .status = (enum execution_status)sqlite_integer(row, 8),
+        .started_at = sqlite_time(row, 9),
+        .finished_at = sqlite_time(row, 10),
+        .duration = {sqlite_integer(row, 11)},
+        .model_version = (uint32_t)sqlite_integer(row, 12),
+        .error_type = sqlite_text(row, 14, arena),
+        .error_message = sqlite_text(row, 15, arena),
+        .blocked_by = sqlite_integer(row, 16),
+        .missed_from = sqlite_time(row, 17),
+        .missed_to = sqlite_time(row, 18),
+        .missed_count = (uint64_t)sqlite_integer(row, 19),
+        .result = sqlite_text(row, 20, arena),
+    };
+    const void *digest = sqlite3_column_blob(row, 13);
+    execution.has_model_digest =
+        digest != NULL && sqlite3_column_bytes(row, 13) == MODEL_DIGEST_BYTES;
+    if (execution.has_model_digest) {
+        memcpy(execution.model_digest, digest, MODEL_DIGEST_BYTES);
+    }
+    return execution;
+}
+
+static bool read_owner_of_run(struct sqlite_reader *reader, int64_t run_key, struct arena *arena,
+                              const char **out_owner, struct error *err) {
+    sqlite3_stmt *statement;
+    bool row;
+    if (!sqlite_statement(&reader->connection, READ_OWNER_OF_RUN, &statement, err)) {
+        return false;
+    }
+    sqlite_bind_integer(statement, 1, run_key);
+    if (!sqlite_next_row(reader, statement, &row, err)) {
+        return false;
+    }
+    *out_owner = row ? sqlite_text(statement, 0, arena) : "";
+    sqlite3_reset(statement);
+    return true;
+}
+
+bool sqlite_get_execution(struct store_reader *base, int64_t key, struct arena *arena,
+                          struct execution *out_execution, const char **out_owner,
+                          struct error *err) {
+    struct sqlite_reader *reader = sqlite_reader_of(base);
+    sqlite3_stmt *statement;
+    bool row;
+    if (!sqlite_statement(&reader->connection, READ_EXECUTION, &statement, err)) {
+        return false;
+    }
+    sqlite_bind_integer(statement, 1, key);
+    if (!sqlite_next_row(reader, statement, &row, err)) {
+        return false;
+    }
+    if (!row) {
+        sqlite3_reset(statement);
+        return error_set(err, ERROR_NOT_FOUND, "there is no such execution");
+    }
+    struct execution execution = read_execution(statement, arena);
+    sqlite3_reset(statement);
+    /* The owner of a run never changes, so this needs not be of the same moment. */
+    const char *owner;
+    if (!read_owner_of_run(reader, execution.run_key, arena, &owner, err)) {
+        return false;
+    }
+    *out_execution = execution;
+    *out_owner = owner;
+    return true;
+}
+
+/* --- a run's history --------------------------------------------------------------------------------- */
+
+static bool read_chain_head(struct sqlite_reader *reader, int64_t run_key, int64_t *out_key,
+                            struct error *err) {
+    sqlite3_stmt *statement;
+    bool row;
+    if (!sqlite_statement(&reader->connection, READ_CHAIN_HEAD, &statement, err)) {
+        return false;
+    }
+    sqlite_bind_integer(statement, 1, run_key);
+    if (!sqlite_next_row(reader, statement, &row, err)) {
+        return false;
+    }
+    *out_key = row ? sqlite_integer(statement, 0) : 0;
+    sqlite3_reset(statement);
+    return true;
+}
+
+/* The run and the previous execution of one, 0 and 0 if it is not there. */
+static bool read_chain_link(struct sqlite_reader *reader, int64_t key, int64_t *out_run_key,
+                            int64_t *out_previous_key, struct error *err) {
+    sqlite3_stmt *statement;
+    bool row;
+    if (!sqlite_statement(&reader->connection, READ_CHAIN_LINK, &statement, err)) {
+        return false;
+    }
+    sqlite_bind_integer(statement, 1, key);
+    if (!sqlite_next_row(reader, statement, &row, err)) {
+        return false;
+    }
+    *out_run_key = row ? sqlite_integer(statement, 0) : 0;
+    *out_previous_key = row ? sqlite_integer(statement, 1) : 0;
+    sqlite3_reset(statement);
+    return true;
+}
+
+/* The newest execution of the run that is older than the cursor. A cursor is an execution of the run, and the
+ * answer its link; any other number is looked for from the newest on. */
+static bool find_first(struct sqlite_reader *reader, const struct execution_filter *filter,
+                       int64_t *out_key, struct error *err) {
+    if (filter->before_key != 0) {
+        int64_t run_key;
+        int64_t previous_key;
+        if (!read_chain_link(reader, filter->before_key, &run_key, &previous_key, err)) {
+            return false;
+        }
+        if (run_key == filter->run_key) {
+            *out_key = previous_key;
+            return true;
+        }
+    }
+    int64_t key;
+    if (!read_chain_head(reader, filter->run_key, &key, err)) {
+        return false;
+    }
+    while (filter->before_key != 0 && key >= filter->before_key) {
+        int64_t run_key;
+        if (!read_chain_link(reader, key, &run_key, &key, err)) {
+            return false;
+        }
+    }
+    *out_key = key;
+    return true;
+}
+
+struct page {
+    struct execution *executions;
+    size_t count;
+    size_t capacity;
+    bool more;
+};
+
+static void page_add(struct page *page, struct arena *arena, const struct execution *execution) {
+    if (page->count == page->capacity) {
+        page->capacity = page->capacity == 0 ? 16 : page->capacity * 2;
+        struct execution *larger = arena_alloc(arena, page->capacity * sizeof *larger);
+        if (page->count > 0) {
+            memcpy(larger, page->executions, page->count * sizeof *larger);
+        }
+        page->executions = larger;
+    }
+    page->executions[page->count++] = *execution;
+}
+
+static bool matches(const struct execution_filter *filter, sqlite3_stmt *row) {
+    int64_t slot_us = sqlite_integer(row, 5);
+    return (!filter->has_status || (int64_t)filter->status == sqlite_integer(row, 8)) &&
+           (wall_time_is_none(filter->since) || slot_us >= filter->since.us) &&
+           (wall_time_is_none(filter->until) || slot_us < filter->until.us);
+}
+
+/* Whether this execution and every older one came before the first slot that is wanted. A key carries a time that
+ * is not before its execution was queued, also when the clock went back, and no slot is queued before it is due;
+ * and keys fall along the chain. */
+static bool is_past(const struct execution_filter *filter, sqlite3_stmt *row) {
+    return !wall_time_is_none(filter->since) &&
+           identity_us(sqlite_integer(row, 0)) < filter->since.us;
+}
+
+/* Looks at one execution: adds it if it matches, and gives the one before it, 0 at the end. */
+static bool visit(struct sqlite_reader *reader, const struct execution_filter *filter,
+                  struct arena *arena, struct page *page, int64_t *key, struct error *err) {
+    sqlite3_stmt *statement;
+    bool row;
+    if (!sqlite_statement(&reader->connection, READ_EXECUTION, &statement, err)) {
+        return false;
+    }
+    sqlite_bind_integer(statement, 1, *key);
+    if (!sqlite_next_row(reader, statement, &row, err)) {
+        return false;
+    }
+    *key = 0;
+    if (row && !is_past(filter, statement)) {
+        *key = sqlite_integer(statement, 7);
+        if (matches(filter, statement)) {
+            if (page->count == filter->limit) {
+                page->more = true;
+            } else {
+                struct execution execution = read_execution(statement, arena);
+                page_add(page, arena, &execution);
+            }
+        }
+    }
+    sqlite3_reset(statement);
+    return true;
+}
+
+static bool walk(struct sqlite_reader *reader, const struct execution_filter *filter,
+                 struct arena *arena, struct page *page, struct error *err) {
+    int64_t key;
+    if (!find_first(reader, filter, &key, err)) {
+        return false;
+    }
+    for (size_t visited = 0; key != 0 && !page->more; visited++) {
+        if (visited >= WALK_MAXIMUM && page->count > 0) {
+            page->more = true;
+        } else if (!visit(reader, filter, arena, page, &key, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool sqlite_list_executions(struct store_reader *base, const struct execution_filter *filter,
+                            struct arena *arena, struct execution **out_executions,
+                            size_t *out_count, bool *out_more, struct error *err) {
+    struct sqlite_reader *reader = sqlite_reader_of(base);
+    struct page page = {0};
+    if (!sqlite_begin_reading(reader, err)) {
+        return false;
+    }
+    bool ok = walk(reader, filter, arena, &page, err);
+    sqlite_end_reading(reader);
+    if (!ok) {
+        return false;
+    }
+    *out_executions = page.executions;
+    *out_count = page.count;
+    *out_more = page.more;
+    return true;
+}
+
+bool sqlite_load_active(struct store_reader *base,
+                        void (*each)(const struct execution *execution, void *context),
+                        void *context, struct error *err) {
+    struct sqlite_reader *reader = sqlite_reader_of(base);
+    sqlite3_stmt *statement;
+    bool row;
+    if (!sqlite_statement(&reader->connection, READ_ALL_ACTIVE, &statement, err)) {
+        return false;
+    }
+    while (sqlite_next_row(reader, statement, &row, err)) {
+        if (!row) {
+            sqlite3_reset(statement);
+            return true;
+        }
+        struct execution execution = read_execution(statement, NULL);
+        each(&execution, context);
+    }
+    return false;
+}

@@ -1,0 +1,196 @@
+#include "store/store.h"
+
+#include "store/driver.h"
+#include "store/writer.h"
+
+#include <semaphore.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct store {
+    const struct store_driver *driver;
+    struct store_session *session;
+    struct store_facts facts;
+    struct store_writer writer;
+};
+
+static bool driver_for(const char *location, const struct store_driver **out_driver,
+                       struct error *err) {
+    if (strncmp(location, "postgresql://", 13) == 0 || strncmp(location, "postgres://", 11) == 0) {
+        return error_set(
+            err, ERROR_STORE,
+            "this build of orrery stores in SQLite only and cannot use PostgreSQL; give "
+            "a file name");
+    }
+    if (strcmp(location, ":memory:") == 0) {
+        return error_set(err, ERROR_STORE,
+                         "a store in memory would forget what it has promised to keep; give a file "
+                         "name");
+    }
+    if (*location == '\0') {
+        return error_set(err, ERROR_STORE, "the store needs a file name");
+    }
+    *out_driver = &sqlite_driver;
+    return true;
+}
+
+bool store_open(const struct store_options *options, struct store **out_store, struct error *err) {
+    const struct store_driver *driver;
+    if (!driver_for(options->location, &driver, err)) {
+        return false;
+    }
+    struct store *store = must_alloc_zeroed(1, sizeof *store);
+    store->driver = driver;
+    if (!driver->open(options, &store->session, &store->facts, err)) {
+        free(store);
+        return false;
+    }
+    if (!store_writer_init(&store->writer, driver, store->session, err)) {
+        driver->close(store->session);
+        free(store);
+        return false;
+    }
+    *out_store = store;
+    return true;
+}
+
+bool store_start(struct store *store, struct error *err) {
+    return store_writer_start(&store->writer, err);
+}
+
+void store_stop(struct store *store) { store_writer_stop(&store->writer); }
+
+void store_close(struct store *store) {
+    if (store == NULL) {
+        return;
+    }
+    store_writer_fini(&store->writer);
+    store->driver->close(store->session);
+    free(store);
+}
+
+uint64_t store_tag(const struct store *store) { return store->facts.tag; }
+
+int64_t store_greatest_run_key(const struct store *store) { return store->facts.greatest_run_key; }
+
+int64_t store_greatest_execution_key(const struct store *store) {
+    return store->facts.greatest_execution_key;
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+bool store_reader_open(struct store *store, struct store_reader **out_reader, struct error *err) {
+    return store->driver->reader_open(store->session, out_reader, err);
+}
+
+void store_reader_close(struct store_reader *reader) {
+    if (reader != NULL) {
+        reader->driver->reader_close(reader);
+    }
+}
+
+bool store_get_run(struct store_reader *reader, int64_t key, struct arena *arena,
+                   struct run *out_run, struct error *err) {
+    return reader->driver->get_run(reader, key, arena, out_run, err);
+}
+
+bool store_list_runs(struct store_reader *reader, const struct run_filter *filter,
+                     struct arena *arena, struct run **out_runs, size_t *out_count,
+                     uint64_t *out_total, struct error *err) {
+    return reader->driver->list_runs(reader, filter, arena, out_runs, out_count, out_total, err);
+}
+
+bool store_get_execution(struct store_reader *reader, int64_t key, struct arena *arena,
+                         struct execution *out_execution, const char **out_owner,
+                         struct error *err) {
+    return reader->driver->get_execution(reader, key, arena, out_execution, out_owner, err);
+}
+
+bool store_list_executions(struct store_reader *reader, const struct execution_filter *filter,
+                           struct arena *arena, struct execution **out_executions,
+                           size_t *out_count, bool *out_more, struct error *err) {
+    return reader->driver->list_executions(reader, filter, arena, out_executions, out_count,
+                                           out_more, err);
+}
+
+bool store_load_runs(struct store_reader *reader,
+                     void (*each)(const struct run *run, void *context), void *context,
+                     struct error *err) {
+    return reader->driver->load_runs(reader, each, context, err);
+}
+
+bool store_load_active(struct store_reader *reader,
+                       void (*each)(const struct execution *execution, void *context),
+                       void *context, struct error *err) {
+    return reader->driver->load_active(reader, each, context, err);
+}
+
+bool store_get_api_key(struct store_reader *reader, const char *id, struct arena *arena,
+                       struct api_key *out_key, struct error *err) {
+    return reader->driver->get_api_key(reader, id, arena, out_key, err);
+}
+
+bool store_list_api_keys(struct store_reader *reader, struct arena *arena,
+                         struct api_key **out_keys, size_t *out_count, struct error *err) {
+    return reader->driver->list_api_keys(reader, arena, out_keys, out_count, err);
+}
+
+bool store_check(struct store_reader *reader, struct error *err) {
+    return reader->driver->check(reader, err);
+}
+
+/* --- writing ---------------------------------------------------------------------------------- */
+
+/* A write that lacks what its kind needs is a bug of the sender's, found on the sender's thread. */
+static void check_write(const struct store_write *write) {
+    ASSERT(write->done != NULL);
+    switch (write->kind) {
+    case STORE_CREATE_RUN:
+    case STORE_UPDATE_RUN:
+        ASSERT(write->run != NULL && write->run->key > 0);
+        break;
+    case STORE_DELETE_RUN:
+        ASSERT(write->run_key > 0);
+        break;
+    case STORE_RECORD:
+        ASSERT(write->run_key > 0 && write->record != NULL);
+        ASSERT(write->record->execution_count <= STORE_RECORD_MAXIMUM);
+        ASSERT(write->record->finished == NULL ||
+               execution_status_is_final(write->record->finished->status));
+        break;
+    case STORE_START:
+        ASSERT(write->execution_key > 0);
+        break;
+    case STORE_FINISH:
+        ASSERT(write->execution != NULL && execution_status_is_final(write->execution->status));
+        break;
+    case STORE_CREATE_API_KEY:
+    case STORE_REVOKE_API_KEY:
+        ASSERT(write->api_key != NULL);
+        break;
+    }
+}
+
+void store_submit(struct store *store, struct store_write *write) {
+    check_write(write);
+    mailbox_send(&store->writer.mailbox, &write->letter);
+}
+
+static void wake_waiter(struct store_write *write) { sem_post(write->context); }
+
+bool store_submit_and_wait(struct store *store, struct store_write *write, struct error *err) {
+    sem_t answered;
+    int failed = sem_init(&answered, 0, 0);
+    ASSERT(failed == 0);
+    write->done = wake_waiter;
+    write->context = &answered;
+    store_submit(store, write);
+    while (sem_wait(&answered) != 0) {
+        /* a signal; wait on */
+    }
+    sem_destroy(&answered);
+    if (!write->ok) {
+        *err = write->err;
+    }
+    return write->ok;
+}

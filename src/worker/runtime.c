@@ -1,0 +1,361 @@
+#include "worker/runtime.h"
+
+#include "base/list.h"
+#include "worker/library.h"
+#include "worker/value.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { SESSIONS_MAXIMUM = 32, INPUTS_MAXIMUM = 1024 };
+#define MODEL_FILE_BYTES_MAXIMUM ((off_t)1 << 31) /* protobuf's own limit */
+
+struct runtime_model {
+    struct list_node node; /* in runtime.models, most recently used first */
+    char *path;
+    struct stat identity; /* of the file when it was loaded */
+    OrtSession *session;
+    struct arena arena; /* of the signature */
+    struct signature signature;
+    unsigned char digest[MODEL_DIGEST_BYTES];
+};
+
+struct runtime {
+    const OrtApi *api;
+    const char *version;
+    OrtEnv *environment;
+    OrtSessionOptions *options;
+    OrtMemoryInfo *memory;
+    OrtAllocator *allocator;
+    struct list_node models;
+    size_t model_count;
+};
+
+#define TRY(call)                                                                                  \
+    do {                                                                                           \
+        if (!value_ok(api, (call), ERROR_MODEL_UNAVAILABLE, err)) {                                \
+            return false;                                                                          \
+        }                                                                                          \
+    } while (0)
+
+/* One thread for each session and no spinning: the processes are what runs side by side. */
+static bool set_up(struct runtime *runtime, struct error *err) {
+    const OrtApi *api = runtime->api;
+    TRY(api->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "orrery", &runtime->environment));
+    TRY(api->CreateSessionOptions(&runtime->options));
+    TRY(api->SetIntraOpNumThreads(runtime->options, 1));
+    TRY(api->SetInterOpNumThreads(runtime->options, 1));
+    TRY(api->AddSessionConfigEntry(runtime->options, "session.intra_op.allow_spinning", "0"));
+    TRY(api->AddSessionConfigEntry(runtime->options, "session.inter_op.allow_spinning", "0"));
+    TRY(api->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &runtime->memory));
+    TRY(api->GetAllocatorWithDefaultOptions(&runtime->allocator));
+    return true;
+}
+
+bool runtime_open(const char *library, struct runtime **out_runtime, struct error *err) {
+    const OrtApiBase *base;
+    if (!library_open(library, &base, err)) {
+        return false;
+    }
+    const OrtApi *api = base->GetApi(ORT_API_VERSION);
+    if (api == NULL) {
+        return error_set(err, ERROR_MODEL_UNAVAILABLE,
+                         "ONNX Runtime %s is too old: version 1.%d or later is needed",
+                         base->GetVersionString(), ORT_API_VERSION);
+    }
+    struct runtime *runtime = must_alloc_zeroed(1, sizeof *runtime);
+    runtime->api = api;
+    runtime->version = base->GetVersionString();
+    list_init(&runtime->models);
+    if (!set_up(runtime, err)) {
+        free(runtime); /* the process ends soon; what ONNX Runtime holds goes with it */
+        return false;
+    }
+    *out_runtime = runtime;
+    return true;
+}
+
+const char *runtime_version(const struct runtime *runtime) { return runtime->version; }
+
+const struct signature *runtime_signature(const struct runtime_model *model) {
+    return &model->signature;
+}
+
+const unsigned char *runtime_digest(const struct runtime_model *model) { return model->digest; }
+
+/* --- the signature ------------------------------------------------------------------------------ */
+
+static bool read_tensor_info(const OrtApi *api, const OrtTypeInfo *info,
+                             struct tensor_signature *out, struct error *err) {
+    const OrtTensorTypeAndShapeInfo *tensor = NULL;
+    enum ONNXType kind;
+    TRY(api->GetOnnxTypeFromTypeInfo(info, &kind));
+    out->type = TENSOR_OTHER;
+    out->shape = (struct tensor_shape){0};
+    if (kind != ONNX_TYPE_TENSOR) {
+        return true;
+    }
+    TRY(api->CastTypeInfoToTensorInfo(info, &tensor));
+    ONNXTensorElementDataType type;
+    size_t rank;
+    TRY(api->GetTensorElementType(tensor, &type));
+    TRY(api->GetDimensionsCount(tensor, &rank));
+    if (rank > TENSOR_RANK_MAXIMUM) {
+        return error_set(err, ERROR_MODEL_UNAVAILABLE, "'%s' has %zu dimensions; at most %d are read",
+                         out->name, rank, TENSOR_RANK_MAXIMUM);
+    }
+    out->type = value_tensor_type(type);
+    out->shape.rank = (uint32_t)rank;
+    TRY(api->GetDimensions(tensor, out->shape.dimensions, rank));
+    for (size_t i = 0; i < rank; i++) {
+        out->shape.dimensions[i] = MAX_OF(out->shape.dimensions[i], INT64_C(-1));
+    }
+    return true;
+}
+
+struct port {
+    OrtStatus *(ORT_API_CALL *count)(const OrtSession *, size_t *);
+    OrtStatus *(ORT_API_CALL *name)(const OrtSession *, size_t, OrtAllocator *, char **);
+    OrtStatus *(ORT_API_CALL *type)(const OrtSession *, size_t, OrtTypeInfo **);
+};
+
+static bool read_port(struct runtime *runtime, struct runtime_model *model, const struct port *port,
+                      struct tensor_signature **out_tensors, size_t *out_count,
+                      struct error *err) {
+    const OrtApi *api = runtime->api;
+    size_t count;
+    TRY(port->count(model->session, &count));
+    if (count > INPUTS_MAXIMUM) {
+        return error_set(err, ERROR_MODEL_UNAVAILABLE, "%zu inputs or outputs; at most %d are read",
+                         count, INPUTS_MAXIMUM);
+    }
+    struct tensor_signature *tensors = arena_alloc_zeroed(&model->arena, (count + 1) * sizeof *tensors);
+    for (size_t i = 0; i < count; i++) {
+        char *name;
+        TRY(port->name(model->session, i, runtime->allocator, &name));
+        tensors[i].name = arena_strdup(&model->arena, name);
+        TRY(api->AllocatorFree(runtime->allocator, name));
+        OrtTypeInfo *info;
+        TRY(port->type(model->session, i, &info));
+        bool ok = read_tensor_info(api, info, &tensors[i], err);
+        api->ReleaseTypeInfo(info);
+        if (!ok) {
+            return false;
+        }
+    }
+    *out_tensors = tensors;
+    *out_count = count;
+    return true;
+}
+
+static bool read_signature(struct runtime *runtime, struct runtime_model *model,
+                           struct error *err) {
+    const OrtApi *api = runtime->api;
+    const struct port inputs = {api->SessionGetInputCount, api->SessionGetInputName,
+                                api->SessionGetInputTypeInfo};
+    const struct port outputs = {api->SessionGetOutputCount, api->SessionGetOutputName,
+                                 api->SessionGetOutputTypeInfo};
+    struct signature *signature = &model->signature;
+    return read_port(runtime, model, &inputs, &signature->inputs, &signature->input_count, err) &&
+           read_port(runtime, model, &outputs, &signature->outputs, &signature->output_count, err);
+}
+
+/* --- loading ------------------------------------------------------------------------------------ */
+
+static void unload(struct runtime *runtime, struct runtime_model *model) {
+    list_remove(&model->node);
+    runtime->model_count--;
+    if (model->session != NULL) {
+        runtime->api->ReleaseSession(model->session);
+    }
+    arena_fini(&model->arena);
+    free(model->path);
+    free(model);
+}
+
+static void close_descriptor(int *fd) {
+    if (*fd >= 0) {
+        close(*fd);
+    }
+}
+
+/* The whole file; the caller frees it. */
+static bool read_file(const char *path, struct stat *out_identity, char **out_bytes,
+                      size_t *out_size_bytes, struct error *err) {
+    int fd CLEANUP(close_descriptor) = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, out_identity) != 0) {
+        return error_set_errno(err, ERROR_MODEL_UNAVAILABLE, errno, "the file cannot be read");
+    }
+    if (!S_ISREG(out_identity->st_mode) || out_identity->st_size > MODEL_FILE_BYTES_MAXIMUM) {
+        return error_set(err, ERROR_MODEL_UNAVAILABLE, "not a regular file of at most 2 GB");
+    }
+    size_t wanted_bytes = (size_t)out_identity->st_size;
+    char *bytes = malloc(wanted_bytes + 1);
+    if (bytes == NULL) {
+        return error_set(err, ERROR_MODEL_UNAVAILABLE, "not enough memory to read %zu bytes",
+                         wanted_bytes);
+    }
+    size_t size_bytes = 0;
+    ssize_t got = 1;
+    while (size_bytes < wanted_bytes && got > 0) {
+        got = read(fd, bytes + size_bytes, wanted_bytes - size_bytes);
+        size_bytes += got > 0 ? (size_t)got : 0;
+    }
+    if (size_bytes < wanted_bytes) {
+        free(bytes);
+        return error_set(err, ERROR_MODEL_UNAVAILABLE, "the file changed while it was read");
+    }
+    *out_bytes = bytes;
+    *out_size_bytes = size_bytes;
+    return true;
+}
+
+/* From the very bytes that were digested; a model that keeps weights in further files needs its path. */
+static bool create_session(struct runtime *runtime, struct runtime_model *model, const char *bytes,
+                           size_t size_bytes, struct error *err) {
+    const OrtApi *api = runtime->api;
+    struct error first;
+    if (value_ok(api,
+                 api->CreateSessionFromArray(runtime->environment, bytes, size_bytes,
+                                             runtime->options, &model->session),
+                 ERROR_MODEL_UNAVAILABLE, &first) ||
+        value_ok(api,
+                 api->CreateSession(runtime->environment, model->path, runtime->options,
+                                    &model->session),
+                 ERROR_MODEL_UNAVAILABLE, err)) {
+        return true;
+    }
+    *err = first;
+    return false;
+}
+
+static bool load(struct runtime *runtime, struct runtime_model *model, struct error *err) {
+    char *bytes = NULL;
+    size_t size_bytes = 0;
+    if (!read_file(model->path, &model->identity, &bytes, &size_bytes, err)) {
+        return false;
+    }
+    crypto_hash_sha256(model->digest, (const unsigned char *)bytes, size_bytes);
+    bool ok = create_session(runtime, model, bytes, size_bytes, err) &&
+              read_signature(runtime, model, err);
+    free(bytes);
+    return ok;
+}
+
+static bool is_same_file(const struct stat *a, const struct stat *b) {
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+static struct runtime_model *find_loaded(struct runtime *runtime, const char *path) {
+    struct list_node *node = runtime->models.next;
+    for (; node != &runtime->models; node = node->next) {
+        struct runtime_model *model = CONTAINER_OF(node, struct runtime_model, node);
+        if (strcmp(model->path, path) == 0) {
+            return model;
+        }
+    }
+    return NULL;
+}
+
+bool runtime_load(struct runtime *runtime, const char *path, struct runtime_model **out_model,
+                  struct error *err) {
+    struct runtime_model *model = find_loaded(runtime, path);
+    struct stat now;
+    if (model != NULL) {
+        if (stat(path, &now) == 0 && is_same_file(&now, &model->identity)) {
+            list_remove(&model->node);
+            list_prepend(&runtime->models, &model->node);
+            *out_model = model;
+            return true;
+        }
+        unload(runtime, model);
+    }
+    while (runtime->model_count >= SESSIONS_MAXIMUM) {
+        unload(runtime, CONTAINER_OF(runtime->models.previous, struct runtime_model, node));
+    }
+    model = must_alloc_zeroed(1, sizeof *model);
+    model->path = must_strdup(path);
+    list_init(&model->node);
+    list_prepend(&runtime->models, &model->node);
+    runtime->model_count++;
+    if (!load(runtime, model, err)) {
+        unload(runtime, model);
+        return false;
+    }
+    *out_model = model;
+    return true;
+}
+
+/* --- running ------------------------------------------------------------------------------------ */
+
+static void release_values(struct runtime *runtime, OrtValue **values, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (values[i] != NULL) {
+            runtime->api->ReleaseValue(values[i]);
+        }
+    }
+}
+
+static bool append_outputs(struct runtime *runtime, const struct signature *signature,
+                           OrtValue *const *outputs, struct arena *arena, struct text *out,
+                           struct error *err) {
+    text_append_char(out, '[');
+    for (size_t i = 0; i < signature->output_count; i++) {
+        text_append(out, i == 0 ? "" : ",");
+        if (outputs[i] == NULL) {
+            return error_set(err, ERROR_MODEL_FAILED, "the model gave no output '%s'",
+                             signature->outputs[i].name);
+        }
+        if (!value_to_json(runtime->api, runtime->allocator, signature->outputs[i].name, outputs[i],
+                           arena, out, err)) {
+            return false;
+        }
+    }
+    text_append_char(out, ']');
+    return text_ok(out) ||
+           error_set(err, ERROR_MODEL_FAILED, "the result is larger than %zu bytes",
+                     out->maximum_bytes);
+}
+
+static const char **names_of(const struct tensor_signature *tensors, size_t count,
+                             struct arena *arena) {
+    const char **names = arena_alloc(arena, (count + 1) * sizeof *names);
+    for (size_t i = 0; i < count; i++) {
+        names[i] = tensors[i].name;
+    }
+    return names;
+}
+
+bool runtime_run(struct runtime *runtime, struct runtime_model *model, const struct tensor *inputs,
+                 struct arena *arena, struct text *out, struct error *err) {
+    const struct signature *signature = &model->signature;
+    size_t input_count = signature->input_count;
+    size_t output_count = signature->output_count;
+    OrtValue **values = arena_alloc_zeroed(arena, (input_count + 1) * sizeof(OrtValue *));
+    OrtValue **results = arena_alloc_zeroed(arena, (output_count + 1) * sizeof(OrtValue *));
+    bool ok = true;
+    for (size_t i = 0; i < input_count && ok; i++) {
+        ok = value_from_tensor(runtime->api, runtime->memory, runtime->allocator, &inputs[i],
+                               &values[i], err);
+    }
+    ok = ok &&
+         value_ok(runtime->api,
+                  runtime->api->Run(model->session, NULL,
+                                    names_of(signature->inputs, input_count, arena),
+                                    (const OrtValue *const *)values, input_count,
+                                    names_of(signature->outputs, output_count, arena), output_count,
+                                    results),
+                  ERROR_MODEL_FAILED, err) &&
+         append_outputs(runtime, signature, results, arena, out, err);
+    release_values(runtime, results, output_count);
+    release_values(runtime, values, input_count);
+    return ok;
+}

@@ -1,0 +1,30 @@
+/* For neighbours in worker/: ONNX Runtime, opened with dlopen in a worker process only. One environment,
+ * sessions kept by file, least recently used out first. One thread. */
+#ifndef ORRERY_WORKER_RUNTIME_H
+#define ORRERY_WORKER_RUNTIME_H
+
+#include "base/text.h"
+#include "model/tensor.h"
+#include "run/run.h"
+
+struct runtime;
+
+/* `library` NULL looks beside the program, in lib/orrery, then in the system. The error says what to do. */
+MUST_CHECK bool runtime_open(const char *library, struct runtime **out_runtime, struct error *err);
+const char *runtime_version(const struct runtime *runtime);
+
+struct runtime_model; /* a loaded file; owned by the runtime, valid until the next runtime_load */
+
+/* The model in this file, loaded if it is not, or has changed. ERROR_MODEL_UNAVAILABLE with the reason. */
+MUST_CHECK bool runtime_load(struct runtime *runtime, const char *path,
+                             struct runtime_model **out_model, struct error *err);
+const struct signature *runtime_signature(const struct runtime_model *model);
+const unsigned char *runtime_digest(const struct runtime_model *model);
+
+/* Runs it on one tensor per input, and appends its outputs as a JSON array. ERROR_MODEL_FAILED with the model's
+ * own words. */
+MUST_CHECK bool runtime_run(struct runtime *runtime, struct runtime_model *model,
+                            const struct tensor *inputs, struct arena *arena, struct text *out,
+                            struct error *err);
+
+#endif

@@ -1,0 +1,18 @@
+/* The parts of the suite. Each writes its tests into the array and returns how many they are. A test's state
+ * is its struct world. */
+#ifndef ORRERY_TESTS_STORE_CONFORMANCE_TESTS_H
+#define ORRERY_TESTS_STORE_CONFORMANCE_TESTS_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+enum { CONFORMANCE_TEST_MAXIMUM = 64 };
+
+size_t conformance_run_tests(struct CMUnitTest *out_tests);    /* runs, API keys, group commit */
+size_t conformance_ledger_tests(struct CMUnitTest *out_tests); /* executions and their history */
+
+#endif

@@ -1,0 +1,387 @@
+#include "http/exchange.h"
+
+#include "base/text.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <arpa/inet.h>
+#include <cmocka.h>
+
+enum { BODY_MAXIMUM = 100 * 1024, ANSWER_BYTES = 256 * 1024 };
+
+/* --- a server that says what it heard ------------------------------------------------------------ */
+
+static struct http_server *server;
+static pthread_t helper;
+static _Atomic int answered_status;
+
+static void answer_step(struct http_request *request) {
+    char *body = arena_printf(&request->arena, "continued %s", request->path);
+    http_answer(request, 200, "text/plain", body, strlen(body));
+}
+
+static void *answer_elsewhere(void *context) {
+    struct http_request *request = context;
+    if (strcmp(request->path, "/continue") == 0) {
+        http_continue(request, answer_step);
+    } else {
+        http_answer_taking(request, 200, "text/plain", must_strdup("from elsewhere"), 14);
+    }
+    return NULL;
+}
+
+static bool append_query(void *context, const char *name, const char *value) {
+    text_printf(context, "[%s=%s]", name, value);
+    return true;
+}
+
+static void handle(struct http_request *request, void *context) {
+    (void)context;
+    if (strcmp(request->path, "/defer") == 0 || strcmp(request->path, "/continue") == 0) {
+        http_defer(request);
+        pthread_create(&helper, NULL, answer_elsewhere, request);
+        pthread_detach(helper);
+        return;
+    }
+    struct text text;
+    struct error err;
+    text_init(&text, 100000);
+    text_printf(&text, "%s %s %zu ", http_method_name(request->method), request->path,
+                request->body_bytes);
+    if (!http_query_each(request, append_query, &text, &err)) {
+        text_append(&text, err.message);
+    }
+    http_add_header(request, "X-Test", "1");
+    size_t size_bytes = text.size_bytes;
+    http_answer_taking(request, 200, "text/plain", text_take(&text), size_bytes);
+}
+
+static void refuse(struct http_request *request, const struct error *err, void *context) {
+    (void)context;
+    char *message = arena_strdup(&request->arena, err->message);
+    http_answer(request, error_kind_http_status(err->kind), "text/plain", message, strlen(message));
+}
+
+static void answered(struct http_request *request, int status, void *context) {
+    (void)request;
+    (void)context;
+    atomic_store(&answered_status, status);
+}
+
+static int start(void **state) {
+    (void)state;
+    struct http_options options = {
+        .listen = "127.0.0.1:0",
+        .thread_count = 2,
+        .connection_maximum = 64,
+        .body_maximum_bytes = BODY_MAXIMUM,
+        .idle_timeout_s = 30,
+        .handle = handle,
+        .refuse = refuse,
+        .answered = answered,
+    };
+    struct error err;
+    return http_server_new(&options, &server, &err) ? 0 : -1;
+}
+
+static int stop(void **state) {
+    (void)state;
+    http_server_free(server);
+    return 0;
+}
+
+/* --- a client -------------------------------------------------------------------------------------- */
+
+static int dial(void) {
+    const char *colon = strrchr(http_server_address(server), ':');
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)strtol(colon + 1, NULL, 10))};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    struct timeval limit = {.tv_sec = 20};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    return fd;
+}
+
+static void send_all(int fd, const char *bytes, size_t size_bytes) {
+    while (size_bytes > 0) {
+        ssize_t sent = send(fd, bytes, size_bytes, MSG_NOSIGNAL);
+        assert_true(sent > 0);
+        bytes += sent;
+        size_bytes -= (size_t)sent;
+    }
+}
+
+/* Reads one answer, its body by its Content-Length (or none for HEAD). */
+static char *receive(int fd, bool has_body) {
+    static char answer[ANSWER_BYTES];
+    size_t got = 0;
+    size_t wanted = SIZE_MAX;
+    while (got < wanted) {
+        ssize_t bytes = recv(fd, answer + got, 1, 0);
+        if (bytes <= 0) {
+            fail_msg("the connection ended after %zu bytes", got);
+        }
+        got += (size_t)bytes;
+        answer[got] = '\0';
+        if (wanted == SIZE_MAX && got >= 4 && strcmp(answer + got - 4, "\r\n\r\n") == 0) {
+            if (strncmp(answer, "HTTP/1.1 100", 12) == 0) {
+                got = 0;
+                continue;
+            }
+            const char *length = strcasestr(answer, "\r\nContent-Length: ");
+            assert_non_null(length);
+            wanted = got + (has_body ? strtoul(length + 18, NULL, 10) : 0);
+        }
+    }
+    return answer;
+}
+
+static char *ask(int fd, const char *request) {
+    send_all(fd, request, strlen(request));
+    return receive(fd, strncmp(request, "HEAD", 4) != 0);
+}
+
+static const char *body_of(const char *answer) { return strstr(answer, "\r\n\r\n") + 4; }
+
+static void assert_closed(int fd) {
+    char byte;
+    assert_true(recv(fd, &byte, 1, 0) <= 0);
+    close(fd);
+}
+
+#define LINE(method, path) method " " path " HTTP/1.1\r\nHost: x\r\n"
+
+/* --- tests ------------------------------------------------------------------------------------------ */
+
+static void many_requests_share_a_connection(void **state) {
+    (void)state;
+    int fd = dial();
+    for (int i = 0; i < 100; i++) {
+        char *answer = ask(fd, LINE("GET", "/a%20b?x=1&y=%C3%A4+b&z") "\r\n");
+        assert_int_equal(strncmp(answer, "HTTP/1.1 200", 12), 0);
+        assert_string_equal(body_of(answer), "GET /a b 0 [x=1][y=ä b][z=]");
+        assert_non_null(strstr(answer, "X-Test: 1\r\n"));
+        assert_non_null(strstr(answer, "X-Content-Type-Options: nosniff\r\n"));
+        assert_non_null(strstr(answer, "Cache-Control: no-store\r\n"));
+        assert_null(strcasestr(answer, "Connection: close"));
+    }
+    close(fd);
+}
+
+static void answers_may_come_from_another_thread(void **state) {
+    (void)state;
+    int fd = dial();
+    for (int i = 0; i < 50; i++) {
+        assert_string_equal(body_of(ask(fd, LINE("POST", "/defer") "Content-Length: 2\r\n\r\nhi")),
+                            "from elsewhere");
+        assert_string_equal(body_of(ask(fd, LINE("GET", "/continue") "\r\n")),
+                            "continued /continue");
+    }
+    close(fd);
+}
+
+static void a_body_may_come_in_chunks(void **state) {
+    (void)state;
+    int fd = dial();
+    assert_string_equal(body_of(ask(fd, LINE("POST", "/c") "Transfer-Encoding: chunked\r\n\r\n"
+                                                           "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")),
+                        "POST /c 5 ");
+    close(fd);
+}
+
+static void a_head_gets_the_header_alone(void **state) {
+    (void)state;
+    int fd = dial();
+    char *answer = ask(fd, LINE("HEAD", "/h") "\r\n");
+    assert_non_null(strcasestr(answer, "Content-Length: 10\r\n"));
+    assert_string_equal(body_of(answer), "");
+    assert_string_equal(body_of(ask(fd, LINE("GET", "/h") "\r\n")), "GET /h 0 ");
+    close(fd);
+}
+
+static void pipelined_requests_are_answered_in_order(void **state) {
+    (void)state;
+    int fd = dial();
+    static const char both[] =
+        LINE("GET", "/defer") "\r\n" LINE("GET", "/2") "\r\n" LINE("GET", "/3") "\r\n";
+    send_all(fd, both, sizeof both - 1);
+    assert_string_equal(body_of(receive(fd, true)), "from elsewhere");
+    assert_string_equal(body_of(receive(fd, true)), "GET /2 0 ");
+    assert_string_equal(body_of(receive(fd, true)), "GET /3 0 ");
+    close(fd);
+}
+
+static void a_safe_id_is_taken_over_and_another_is_made(void **state) {
+    (void)state;
+    int fd = dial();
+    char *answer = ask(fd, LINE("GET", "/") "X-Correlation-ID: a.B_9:-z\r\n\r\n");
+    assert_non_null(strstr(answer, "X-Correlation-ID: a.B_9:-z\r\n"));
+    static const char *const unsafe[] = {
+        "a b",
+        "a\"b",
+        "a;b",
+        "\xc3\xa4",
+        "",
+        "0123456789012345678901234567890123456789012345678901234567"
+        "8901234567890123456789012345678901234567890123456789012345"
+        "6789012345678"};
+    for (size_t i = 0; i < COUNT_OF(unsafe); i++) {
+        char request[512];
+        snprintf(request, sizeof request, LINE("GET", "/") "X-Correlation-ID: %s\r\n\r\n",
+                 unsafe[i]);
+        const char *made = strstr(ask(fd, request), "X-Correlation-ID: ");
+        assert_int_equal(strspn(made + 18, "0123456789abcdef"), 32);
+    }
+    close(fd);
+}
+
+static void bad_encodings_are_refused(void **state) {
+    (void)state;
+    static const char *const bad[] = {"/%", "/%4", "/%zz", "/a%00b", "/%2", "/%-1"};
+    int fd = dial();
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        char request[128];
+        snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", bad[i]);
+        assert_int_equal(strncmp(ask(fd, request), "HTTP/1.1 400", 12), 0);
+        snprintf(request, sizeof request, "GET /?a=%s HTTP/1.1\r\nHost: x\r\n\r\n", bad[i]);
+        assert_non_null(strstr(body_of(ask(fd, request)), "bad percent-encoding"));
+    }
+    close(fd);
+}
+
+static void a_body_of_the_greatest_size_passes(void **state) {
+    (void)state;
+    static char request[BODY_MAXIMUM + 200];
+    int head = snprintf(request, sizeof request, LINE("POST", "/") "Content-Length: %d\r\n\r\n",
+                        BODY_MAXIMUM);
+    memset(request + head, 'x', BODY_MAXIMUM);
+    int fd = dial();
+    send_all(fd, request, (size_t)head + BODY_MAXIMUM);
+    char expected[32];
+    snprintf(expected, sizeof expected, "POST / %d ", BODY_MAXIMUM);
+    assert_string_equal(body_of(receive(fd, true)), expected);
+    close(fd);
+}
+
+static void a_body_that_is_too_large_is_refused_and_read_to_the_end(void **state) {
+    (void)state;
+    static char request[BODY_MAXIMUM + 200];
+    int head = snprintf(request, sizeof request, LINE("POST", "/") "Content-Length: %d\r\n\r\n",
+                        BODY_MAXIMUM + 1);
+    memset(request + head, 'x', BODY_MAXIMUM + 1);
+    int fd = dial();
+    send_all(fd, request, (size_t)head + BODY_MAXIMUM + 1);
+    assert_int_equal(strncmp(receive(fd, true), "HTTP/1.1 413", 12), 0);
+    assert_int_equal(strncmp(ask(fd, LINE("GET", "/") "\r\n"), "HTTP/1.1 200", 12), 0);
+    close(fd);
+}
+
+static void a_body_that_is_far_too_large_is_refused_at_once(void **state) {
+    (void)state;
+    int fd = dial();
+    char *answer = ask(fd, LINE("POST", "/") "Content-Length: 99999999999\r\n\r\n");
+    assert_int_equal(strncmp(answer, "HTTP/1.1 413", 12), 0);
+    assert_closed(fd);
+    fd = dial();
+    answer = ask(fd, LINE("POST", "/") "Expect: 100-continue\r\nContent-Length: 200000\r\n\r\n");
+    assert_int_equal(strncmp(answer, "HTTP/1.1 413", 12), 0);
+    assert_closed(fd);
+}
+
+static void a_client_may_ask_before_it_sends(void **state) {
+    (void)state;
+    int fd = dial();
+    static const char head[] =
+        LINE("POST", "/") "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+    send_all(fd, head, sizeof head - 1);
+    char interim[26] = "";
+    assert_int_equal(recv(fd, interim, 25, MSG_WAITALL), 25);
+    assert_string_equal(interim, "HTTP/1.1 100 Continue\r\n\r\n");
+    assert_string_equal(body_of(ask(fd, "hi")), "POST / 2 ");
+    close(fd);
+}
+
+static void garbage_harms_nobody(void **state) {
+    (void)state;
+    static const char *const garbage[] = {
+        "\x16\x03\x01\x02",
+        "GET\r\n\r\n",
+        "\r\n\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "A B C D E\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"};
+    for (size_t i = 0; i < COUNT_OF(garbage); i++) {
+        int fd = dial();
+        send_all(fd, garbage[i], strlen(garbage[i]));
+        shutdown(fd, SHUT_WR);
+        char ignored[4096];
+        while (recv(fd, ignored, sizeof ignored, 0) > 0) {
+        }
+        close(fd);
+    }
+    int fd = dial();
+    assert_int_equal(strncmp(ask(fd, LINE("GET", "/") "\r\n"), "HTTP/1.1 200", 12), 0);
+    assert_int_equal(atomic_load(&answered_status), 200);
+    close(fd);
+}
+
+static void a_quiet_server_takes_nothing_new(void **state) {
+    (void)state;
+    int open = dial();
+    ask(open, LINE("GET", "/") "\r\n");
+    http_server_quiesce(server);
+    char *answer = ask(open, LINE("GET", "/") "\r\n");
+    assert_int_equal(strncmp(answer, "HTTP/1.1 503", 12), 0);
+    assert_non_null(strcasestr(answer, "Connection: close"));
+    assert_closed(open);
+}
+
+static void addresses_are_read_strictly(void **state) {
+    (void)state;
+    static const char *const bad[] = {
+        "",     "8080",         "127.0.0.1",       ":",     ":x",  "::1:80",
+        "[::1", "127.0.0.1:-1", "127.0.0.1:65536", "[::1]", ":80x"};
+    struct error err;
+    char address[80];
+    int fd;
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        assert_false(address_listen(bad[i], &fd, address, &err));
+        assert_int_equal(err.kind, ERROR_USAGE);
+        assert_string_equal(err.field, "listen");
+    }
+    assert_true(address_listen("127.0.0.1:0", &fd, address, &err));
+    int second;
+    char ignored[80];
+    assert_false(address_listen(address, &second, ignored, &err));
+    assert_int_equal(err.kind, ERROR_IO);
+    close(fd);
+}
+
+int main(void) {
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(many_requests_share_a_connection),
+        cmocka_unit_test(answers_may_come_from_another_thread),
+        cmocka_unit_test(a_body_may_come_in_chunks),
+        cmocka_unit_test(a_head_gets_the_header_alone),
+        cmocka_unit_test(pipelined_requests_are_answered_in_order),
+        cmocka_unit_test(a_safe_id_is_taken_over_and_another_is_made),
+        cmocka_unit_test(bad_encodings_are_refused),
+        cmocka_unit_test(a_body_of_the_greatest_size_passes),
+        cmocka_unit_test(a_body_that_is_too_large_is_refused_and_read_to_the_end),
+        cmocka_unit_test(a_body_that_is_far_too_large_is_refused_at_once),
+        cmocka_unit_test(a_client_may_ask_before_it_sends),
+        cmocka_unit_test(garbage_harms_nobody),
+        cmocka_unit_test(addresses_are_read_strictly),
+        cmocka_unit_test(a_quiet_server_takes_nothing_new), /* the last: it stays so */
+    };
+    return cmocka_run_group_tests(tests, start, stop);
+}

@@ -1,0 +1,428 @@
+/* What is SQLite's own: opening, locking, migrations, the views for people, a crash. */
+#include "../../store/world.h"
+#include "place.h"
+#include "store/sqlite/schema.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static int make_place(void **state) {
+    *state = (char *)place_make();
+    return 0;
+}
+
+static int discard_place(void **state) {
+    place_discard(*state);
+    return 0;
+}
+
+static void execute(const char *path, const char *sql) {
+    sqlite3 *db;
+    char *message = NULL;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    if (sqlite3_exec(db, sql, NULL, NULL, &message) != SQLITE_OK) {
+        fail_msg("%s: %s", message, sql);
+    }
+    sqlite3_close(db);
+}
+
+enum { ROW_BYTES = 2000 };
+
+/* The first row's columns, joined with "|". */
+static int join_columns(void *context, int count, char **values, char **names) {
+    (void)names;
+    char *out = context;
+    for (int i = 0; i < count; i++) {
+        size_t used = strlen(out);
+        snprintf(out + used, ROW_BYTES - used, "%s%s", i == 0 ? "" : "|",
+                 values[i] == NULL ? "-" : values[i]);
+    }
+    return 0;
+}
+
+static void query(const char *path, const char *sql, char out[static ROW_BYTES]) {
+    sqlite3 *db;
+    out[0] = '\0';
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, join_columns, out, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
+static struct error open_fails(const char *location, bool exclusive) {
+    struct store_options options = {.location = location, .exclusive = exclusive};
+    struct store *store;
+    struct error err;
+    assert_false(store_open(&options, &store, &err));
+    assert_int_equal(err.kind, ERROR_STORE);
+    return err;
+}
+
+static void assert_contains(const char *text, const char *part) {
+    if (strstr(text, part) == NULL) {
+        fail_msg("'%s' has no '%s'", text, part);
+    }
+}
+
+/* --- opening --------------------------------------------------------------------------------------- */
+
+static void a_new_store_is_private_and_marked(void **state) {
+    const char *path = *state;
+    mode_t old_mask = umask(0);
+    struct world world;
+    world_open(&world, path);
+    world_create_run(&world);
+    const char *const endings[] = {"", "-wal", "-shm", ".lock"};
+    for (size_t i = 0; i < COUNT_OF(endings); i++) {
+        char name[300];
+        struct stat status;
+        snprintf(name, sizeof name, "%s%s", path, endings[i]);
+        assert_int_equal(stat(name, &status), 0);
+        assert_int_equal(status.st_mode & 0777, 0600);
+    }
+    umask(old_mask);
+    world_close(&world);
+    char row[ROW_BYTES];
+    query(path, "SELECT * FROM pragma_application_id, pragma_user_version, pragma_journal_mode",
+          row);
+    assert_string_equal(row, "1869771385|1|wal");
+    query(path,
+          "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND sql NOT LIKE '%STRICT%'"
+          " AND name NOT LIKE 'sqlite_%'",
+          row);
+    assert_string_equal(row, "0");
+}
+
+static void a_missing_folder_is_made(void **state) {
+    const char *path = *state;
+    char folder[280];
+    char inside[300];
+    char deeper[300];
+    snprintf(folder, sizeof folder, "%.*s/data", (int)(strrchr(path, '/') - path), path);
+    snprintf(inside, sizeof inside, "%s/store.db", folder);
+    snprintf(deeper, sizeof deeper, "%s/deeper/store.db", folder);
+    struct world world;
+    world_open(&world, inside);
+    struct stat status;
+    assert_int_equal(stat(folder, &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0700);
+    world_close(&world);
+    char command[400];
+    unlink(inside);
+    snprintf(command, sizeof command, "%s.lock", inside);
+    unlink(command);
+    rmdir(folder);
+    /* Two that are missing are somebody's mistake. */
+    assert_contains(open_fails(deeper, true).message, "No such file or directory");
+}
+
+static void what_cannot_be_a_store_is_refused_with_the_reason(void **state) {
+    (void)state;
+    assert_contains(open_fails(":memory:", true).message, "memory");
+    assert_contains(open_fails("", true).message, "file name");
+    assert_contains(open_fails("postgresql://host/db", true).message, "SQLite only");
+    assert_contains(open_fails("postgres://host/db", false).message, "SQLite only");
+    assert_contains(open_fails("/", true).message, "directory");
+    assert_contains(open_fails("/dev/null", true).message, "not a file");
+}
+
+static void a_file_of_another_kind_is_refused_and_left_alone(void **state) {
+    const char *path = *state;
+    FILE *file = fopen(path, "w");
+    for (int i = 0; i < 1000; i++) {
+        fputs("this is not a database, it is a poem\n", file);
+    }
+    fclose(file);
+    assert_contains(open_fails(path, true).message, "not an orrery store");
+    struct stat status;
+    stat(path, &status);
+    assert_int_equal(status.st_size, 37000);
+}
+
+static void another_programs_database_is_refused_and_left_alone(void **state) {
+    const char *path = *state;
+    execute(path, "CREATE TABLE users (name)");
+    assert_contains(open_fails(path, true).message, "another program");
+    char row[ROW_BYTES];
+    query(path,
+          "SELECT group_concat(name) FROM sqlite_schema UNION ALL SELECT journal_mode FROM"
+          " pragma_journal_mode",
+          row);
+    assert_string_equal(row, "usersdelete");
+}
+
+static void a_newer_store_is_refused(void **state) {
+    const char *path = *state;
+    struct world world;
+    world_open(&world, path);
+    world_close(&world);
+    execute(path, "PRAGMA user_version = 99");
+    struct error err = open_fails(path, true);
+    assert_contains(err.message, "newer");
+    assert_contains(err.message, "99");
+    assert_contains(err.message, path);
+}
+
+static void a_damaged_store_says_so(void **state) {
+    const char *path = *state;
+    struct world world;
+    world_open(&world, path);
+    world_close(&world);
+    /* The header stays, the first page's tree is nonsense. */
+    int fd = open(path, O_RDWR);
+    char nonsense[3000];
+    memset(nonsense, 0xa5, sizeof nonsense);
+    assert_int_equal(pwrite(fd, nonsense, sizeof nonsense, 100), sizeof nonsense);
+    close(fd);
+    assert_contains(open_fails(path, true).message, "damaged");
+}
+
+/* --- locking --------------------------------------------------------------------------------------- */
+
+static void a_second_daemon_is_refused_and_told_who_is_first(void **state) {
+    const char *path = *state;
+    struct world world;
+    world_open(&world, path);
+    char pid[40];
+    snprintf(pid, sizeof pid, "process id %d", (int)getpid());
+    assert_contains(open_fails(path, true).message, pid);
+    world_close(&world);
+    world_open(&world, path); /* and the lock ends with its holder */
+    world_close(&world);
+}
+
+static void a_command_writes_beside_the_daemon(void **state) {
+    const char *path = *state;
+    struct world daemon;
+    world_open(&daemon, path);
+    struct store *store;
+    struct error err;
+    assert_true(store_open(&(struct store_options){.location = path}, &store, &err));
+    assert_true(store_start(store, &err));
+    struct volley volley = {0};
+    struct run runs[200];
+    struct store_write writes[200];
+    for (size_t i = 0; i < COUNT_OF(runs); i++) { /* the daemon is busy meanwhile */
+        runs[i] = world_run(&daemon);
+        writes[i] = (struct store_write){.kind = STORE_CREATE_RUN, .run = &runs[i]};
+        volley_submit(&daemon, &volley, &writes[i]);
+    }
+    struct api_key key = {.id = "0123456789abcdef", .owner = "carol", .revoked_at = WALL_TIME_NONE};
+    struct store_write write = {.kind = STORE_CREATE_API_KEY, .api_key = &key};
+    assert_true(store_submit_and_wait(store, &write, &err));
+    store_stop(store);
+    store_close(store);
+    struct api_key read;
+    assert_true(store_get_api_key(daemon.reader, key.id, &daemon.arena, &read, &err));
+    assert_string_equal(read.owner, "carol");
+    volley_wait(&volley, COUNT_OF(runs));
+    for (size_t i = 0; i < COUNT_OF(runs); i++) {
+        assert_true(writes[i].ok);
+    }
+    world_close(&daemon);
+}
+
+static void a_command_does_not_migrate_under_a_daemon(void **state) {
+    const char *path = *state;
+    struct world world;
+    world_open(&world, path);
+    execute(path, "PRAGMA user_version = 0"); /* as if the daemon were of an older version */
+    assert_contains(open_fails(path, false).message, "process id");
+    execute(path, "PRAGMA user_version = 1");
+    world_close(&world);
+}
+
+/* --- the views --------------------------------------------------------------------------------------- */
+
+static void people_can_read_the_tables(void **state) {
+    const char *path = *state;
+    struct world world;
+    world_open(&world, path);
+    struct run run = world_run(&world);
+    run.created_at = (struct wall_time){INT64_C(1800000000000042)};
+    run.parameters = "{}";
+    world_create(&world, &run);
+    int64_t key =
+        world_record_finished(&world, run.key, INT64_C(1800000001500000), EXECUTION_FAILED);
+    char id[UUID_TEXT_BYTES];
+    char run_id[UUID_TEXT_BYTES];
+    identity_format(run.key, store_tag(world.store), run_id);
+    identity_format(key, store_tag(world.store), id);
+    char expected[ROW_BYTES];
+    char row[ROW_BYTES];
+    snprintf(expected, sizeof expected,
+             "%s|iris|0 * * * *|1|{}|2027-01-15T08:00:00.000042Z|alice|UTC|skip|latest|3600.0|-",
+             run_id);
+    query(path,
+          "SELECT id, model_name, schedule, enabled, parameters, created_at, owner, timezone,"
+          " overlap, catchup, catchup_window_seconds, start_at FROM scheduled_runs",
+          row);
+    assert_string_equal(row, expected);
+    snprintf(expected, sizeof expected, "%s|%s|schedule|1|failed|2027-01-15T08:00:01.500000Z|-|-",
+             id, run_id);
+    query(path,
+          "SELECT execution_id, run_id, trigger, attempt, status, scheduled_for, blocked_by,"
+          " model_digest FROM execution_history",
+          row);
+    assert_string_equal(row, expected);
+    /* An id of every bit pattern, against the one place that makes them. */
+    for (int i = 0; i < 100; i++) {
+        struct execution execution = world_execution(&world, i, EXECUTION_SKIPPED);
+        execution.key = identity_next(&world.keys, world.now_us + i * INT64_C(123457));
+        world_record(&world, run.key, &execution);
+        char sql[200];
+        snprintf(sql, sizeof sql, "SELECT execution_id FROM execution_history WHERE key = %lld",
+                 (long long)execution.key);
+        identity_format(execution.key, store_tag(world.store), id);
+        query(path, sql, row);
+        assert_string_equal(row, id);
+    }
+    world_close(&world);
+}
+
+static void the_views_use_the_names_of_the_domain(void **state) {
+    const char *path = *state;
+    struct world world;
+    world_open(&world, path);
+    int64_t run_key = world_create_run(&world);
+    char sql[300];
+    char row[ROW_BYTES];
+    for (int status = EXECUTION_QUEUED; status <= EXECUTION_MISSED; status++) {
+        struct execution execution = world_execution(&world, status, (enum execution_status)status);
+        world_record(&world, run_key, &execution);
+        snprintf(sql, sizeof sql, "SELECT status FROM execution_history WHERE key = %lld",
+                 (long long)execution.key);
+        query(path, sql, row);
+        assert_string_equal(row, execution_status_name((enum execution_status)status));
+    }
+    for (int trigger = TRIGGER_SCHEDULE; trigger <= TRIGGER_BACKFILL; trigger++) {
+        struct execution execution = world_execution(&world, 100 + trigger, EXECUTION_QUEUED);
+        execution.trigger = (enum execution_trigger)trigger;
+        world_record(&world, run_key, &execution);
+        snprintf(sql, sizeof sql, "SELECT trigger FROM execution_history WHERE key = %lld",
+                 (long long)execution.key);
+        query(path, sql, row);
+        assert_string_equal(row, execution_trigger_name((enum execution_trigger)trigger));
+    }
+    for (int policy = OVERLAP_SKIP; policy <= OVERLAP_ALLOW; policy++) {
+        struct run run = world_run(&world);
+        run.overlap = (enum overlap_policy)policy;
+        run.catchup = (enum catchup_policy)MIN_OF(policy, (int)CATCHUP_NONE);
+        run.dst_missing = (enum dst_missing)MIN_OF(policy, (int)DST_MISSING_SKIP);
+        run.dst_repeated = (enum dst_repeated)MIN_OF(policy, (int)DST_REPEATED_BOTH);
+        world_create(&world, &run);
+        char expected[200];
+        snprintf(sql, sizeof sql,
+                 "SELECT overlap, catchup, dst_missing, dst_repeated FROM scheduled_runs"
+                 " WHERE key = %lld",
+                 (long long)run.key);
+        snprintf(expected, sizeof expected, "%s|%s|%s|%s", overlap_policy_name(run.overlap),
+                 catchup_policy_name(run.catchup), dst_missing_name(run.dst_missing),
+                 dst_repeated_name(run.dst_repeated));
+        query(path, sql, row);
+        assert_string_equal(row, expected);
+    }
+    world_close(&world);
+}
+
+/* --- a crash ----------------------------------------------------------------------------------------- */
+
+enum { CRASH_WRITES = 20000 };
+
+struct shared {
+    _Atomic uint32_t acknowledged;
+    int64_t run_keys[CRASH_WRITES]; /* of those that were acknowledged */
+};
+
+static struct shared *shared;
+
+static void acknowledge(struct store_write *write) {
+    ASSERT(write->ok);
+    uint32_t index = atomic_load(&shared->acknowledged);
+    shared->run_keys[index] = write->run->key;
+    atomic_store(&shared->acknowledged, index + 1);
+}
+
+/* A process that writes as fast as it can until it is killed. */
+static void write_until_killed(const char *path) {
+    struct world world;
+    world_open(&world, path);
+    struct run *runs = must_alloc_zeroed(CRASH_WRITES, sizeof *runs);
+    struct store_write *writes = must_alloc_zeroed(CRASH_WRITES, sizeof *writes);
+    for (size_t i = 0; i < CRASH_WRITES; i++) {
+        runs[i] = world_run(&world);
+        writes[i] =
+            (struct store_write){.kind = STORE_CREATE_RUN, .run = &runs[i], .done = acknowledge};
+        store_submit(world.store, &writes[i]);
+    }
+    for (;;) {
+        pause();
+    }
+}
+
+static void what_was_acknowledged_survives_a_kill(void **state) {
+    const char *path = *state;
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(shared, MAP_FAILED);
+    pid_t child = fork();
+    if (child == 0) {
+        write_until_killed(path);
+    }
+    while (atomic_load(&shared->acknowledged) < 2000) {
+        assert_int_equal(waitpid(child, NULL, WNOHANG), 0);
+        usleep(100);
+    }
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    uint32_t acknowledged = atomic_load(&shared->acknowledged);
+    struct world world;
+    world_open(&world, path); /* the lock of the dead is no lock */
+    for (uint32_t i = 0; i < acknowledged; i++) {
+        world_get_run(&world, shared->run_keys[i]);
+        arena_reset(&world.arena);
+    }
+    char row[ROW_BYTES];
+    query(path,
+          "SELECT * FROM pragma_integrity_check, (SELECT count(*) FROM pragma_foreign_key_check)",
+          row);
+    assert_string_equal(row, "ok|0");
+    query(path,
+          "SELECT (SELECT count(*) FROM runs) = (SELECT count(*) FROM run_state)"
+          " AND (SELECT count(*) FROM runs) = (SELECT sum(run_count) FROM run_counts)",
+          row);
+    assert_string_equal(row, "1");
+    world_close(&world);
+    munmap(shared, sizeof *shared);
+}
+
+#define PLACE_TEST(function) cmocka_unit_test_setup_teardown(function, make_place, discard_place)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        PLACE_TEST(a_new_store_is_private_and_marked),
+        PLACE_TEST(a_missing_folder_is_made),
+        PLACE_TEST(what_cannot_be_a_store_is_refused_with_the_reason),
+        PLACE_TEST(a_file_of_another_kind_is_refused_and_left_alone),
+        PLACE_TEST(another_programs_database_is_refused_and_left_alone),
+        PLACE_TEST(a_newer_store_is_refused),
+        PLACE_TEST(a_damaged_store_says_so),
+        PLACE_TEST(a_second_daemon_is_refused_and_told_who_is_first),
+        PLACE_TEST(a_command_writes_beside_the_daemon),
+        PLACE_TEST(a_command_does_not_migrate_under_a_daemon),
+        PLACE_TEST(people_can_read_the_tables),
+        PLACE_TEST(the_views_use_the_names_of_the_domain),
+        PLACE_TEST(what_was_acknowledged_survives_a_kill),
+    };
+    return cmocka_run_group_tests_name("store: sqlite", tests, NULL, NULL);
+}
