@@ -108,7 +108,7 @@ static bool read_request(int argument_count, char **arguments, struct request *o
     if (!dst_repeated_parse(repeated, &options.dst_repeated, err)) {
         return as_usage("--dst-repeated", err);
     }
-    return zone_open(zone, &out->zone, err) && cron_parse(arguments[1], &options, &out->cron, err);
+    return cron_parse(arguments[1], &options, &out->cron, err) && zone_open(zone, &out->zone, err);
 }
 
 /* The schedule in words, and a line for each change of the clock that concerns it within a year. */

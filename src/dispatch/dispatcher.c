@@ -512,6 +512,7 @@ static void end_everything(struct dispatcher *dispatcher) {
         if (dispatcher->links[i].pid != 0) {
             char reason[WORKER_REASON_BYTES];
             worker_link_kill(&dispatcher->links[i], dispatcher->now, reason);
+            atomic_fetch_sub(&dispatcher->live_workers, 1);
         }
         struct dispatch_job *head;
         while ((head = worker_link_head(&dispatcher->links[i])) != NULL) {

@@ -47,6 +47,14 @@ bool value_ok(const OrtApi *api, OrtStatus *status, enum error_kind kind, struct
     }
     error_set(err, kind, "%s", api->GetErrorMessage(status));
     api->ReleaseStatus(status);
+    /* Its messages are made for a log: they end in line breaks, and have some in the middle. */
+    size_t length = strlen(err->message);
+    while (length > 0 && err->message[length - 1] == '\n') {
+        err->message[--length] = '\0';
+    }
+    for (char *at = strchr(err->message, '\n'); at != NULL; at = strchr(at, '\n')) {
+        *at = ' ';
+    }
     return false;
 }
 

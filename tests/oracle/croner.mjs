@@ -196,14 +196,6 @@ async function nameOfSlot(test, ours, croner) {
     if (theirs === byCronersRule(answer, croner)) return 'SUN-SUN';
   }
   const instants = [test.from, slot, theirs].filter((at) => at !== null);
-  for (const at of instants) {
-    const [offset, start, before] = (await ask([`?\t${test.zone}\t${at}`]))[0].split('\t').map(Number);
-    if (offset - before > 10800 && at === start && at === theirs) return 'gap-of-more-than-three-hours';
-    if (offset > before && at === start && at === slot && croner.isFixed) {
-      const midnight = (start + before) % 86400 + (offset - before) >= 86400;
-      if (midnight) return 'gap-over-midnight';
-    }
-  }
   return (await otherDatabase(test.zone, instants)) ? 'other-tzdata' : null;
 }
 

@@ -336,6 +336,50 @@ static void the_views_use_the_names_of_the_domain(void **state) {
     world_close(&world);
 }
 
+/* --- long histories ---------------------------------------------------------------------------------- */
+
+static void a_rare_status_in_a_long_history_comes_in_short_pages(void **state) {
+    enum { EXECUTIONS = 30000 };
+    struct world world;
+    world_open(&world, *state);
+    int64_t run_key = world_create_run(&world);
+    struct store_record *records = must_alloc_zeroed(EXECUTIONS, sizeof *records);
+    struct store_write *writes = must_alloc_zeroed(EXECUTIONS, sizeof *writes);
+    struct volley volley = {0};
+    for (int i = 0; i < EXECUTIONS; i++) {
+        bool rare = i == 0 || i == EXECUTIONS - 1;
+        records[i].executions[0] =
+            world_execution(&world, world.now_us, rare ? EXECUTION_FAILED : EXECUTION_SUCCEEDED);
+        records[i].execution_count = 1;
+        writes[i] =
+            (struct store_write){.kind = STORE_RECORD, .run_key = run_key, .record = &records[i]};
+        volley_submit(&world, &volley, &writes[i]);
+    }
+    volley_wait(&volley, EXECUTIONS);
+    struct execution_filter filter = {.run_key = run_key,
+                                      .has_status = true,
+                                      .status = EXECUTION_FAILED,
+                                      .since = WALL_TIME_NONE,
+                                      .until = WALL_TIME_NONE,
+                                      .limit = 10};
+    struct execution *page;
+    size_t count;
+    bool more;
+    struct error err;
+    const int expected[] = {EXECUTIONS - 1, 0};
+    for (size_t i = 0; i < COUNT_OF(expected); i++) {
+        assert_true(
+            store_list_executions(world.reader, &filter, &world.arena, &page, &count, &more, &err));
+        assert_int_equal(count, 1);
+        assert_int_equal(page[0].key, records[expected[i]].executions[0].key);
+        assert_int_equal(more, i == 0);
+        filter.before_key = page[0].key;
+    }
+    free(records);
+    free(writes);
+    world_close(&world);
+}
+
 /* --- a crash ----------------------------------------------------------------------------------------- */
 
 enum { CRASH_WRITES = 20000 };
@@ -422,6 +466,7 @@ int main(void) {
         PLACE_TEST(a_command_does_not_migrate_under_a_daemon),
         PLACE_TEST(people_can_read_the_tables),
         PLACE_TEST(the_views_use_the_names_of_the_domain),
+        PLACE_TEST(a_rare_status_in_a_long_history_comes_in_short_pages),
         PLACE_TEST(what_was_acknowledged_survives_a_kill),
     };
     return cmocka_run_group_tests_name("store: sqlite", tests, NULL, NULL);

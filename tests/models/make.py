@@ -1,0 +1,58 @@
+#!/usr/bin/python3
+"""Makes the tiny models that tests run: python3 tests/models/make.py. The files are committed beside it."""
+import pathlib
+
+import onnx
+from onnx import TensorProto, helper
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+def save(name, nodes, inputs, outputs, initializers=()):
+    graph = helper.make_graph(nodes, name, inputs, outputs, initializer=list(initializers))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.checker.check_model(model)
+    (HERE / f"{name}.onnx").write_bytes(model.SerializeToString())
+
+
+def floats(name, shape):
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+def constant(name, kind, value):
+    return helper.make_tensor(name, kind, [], [value])
+
+
+def line():
+    """y = 2 x + 1, for any number of rows."""
+    save("line",
+         [helper.make_node("Mul", ["x", "two"], ["doubled"]),
+          helper.make_node("Add", ["doubled", "one"], ["y"])],
+         [floats("x", ["rows", 1])], [floats("y", ["rows", 1])],
+         [constant("two", TensorProto.FLOAT, 2.0), constant("one", TensorProto.FLOAT, 1.0)])
+
+
+def endless():
+    """A loop that never ends."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["go_on"]),
+         helper.make_node("Identity", ["state"], ["state_out"])],
+        "body",
+        [helper.make_tensor_value_info("i", TensorProto.INT64, []),
+         helper.make_tensor_value_info("go", TensorProto.BOOL, []), floats("state", None)],
+        [helper.make_tensor_value_info("go_on", TensorProto.BOOL, []), floats("state_out", None)])
+    save("endless", [helper.make_node("Loop", ["", "true", "x"], ["y"], body=body)],
+         [floats("x", ["rows", 1])], [floats("y", ["rows", 1])],
+         [constant("true", TensorProto.BOOL, True)])
+
+
+def picky():
+    """Fails at run time for any number of rows but 2: it is no mistake of the signature."""
+    save("picky", [helper.make_node("Reshape", ["x", "shape"], ["y"])],
+         [floats("x", ["rows", 1])], [floats("y", [1, 2])],
+         [helper.make_tensor("shape", TensorProto.INT64, [2], [1, 2])])
+
+
+line()
+endless()
+picky()

@@ -1,0 +1,323 @@
+/* The real dispatcher with real workers: the program itself is named by ORRERY_PROGRAM. */
+#include "dispatch/dispatch.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <ftw.h>
+#include <semaphore.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { WAIT_LIMIT_S = 120, WORKERS = 2 };
+
+struct bed {
+    char folder[64];
+    struct dispatcher *dispatcher;
+    struct model_repository *repository;
+    sem_t scanned;
+};
+
+struct order {
+    struct dispatch_job job;
+    sem_t done;
+};
+
+static void wait_for(sem_t *event) {
+    struct timespec limit;
+    clock_gettime(CLOCK_REALTIME, &limit);
+    limit.tv_sec += WAIT_LIMIT_S;
+    while (sem_timedwait(event, &limit) != 0) {
+        assert_int_equal(errno, EINTR);
+    }
+}
+
+static void on_scanned(void *context) { sem_post(context); }
+
+static void link_model(const struct bed *bed, const char *name) {
+    char path[256];
+    char target[512];
+    snprintf(path, sizeof path, "%s/%s", bed->folder, name);
+    assert_int_equal(mkdir(path, 0700), 0);
+    snprintf(path, sizeof path, "%s/%s/1", bed->folder, name);
+    assert_int_equal(mkdir(path, 0700), 0);
+    snprintf(path, sizeof path, "%s/%s/1/model.onnx", bed->folder, name);
+    snprintf(target, sizeof target, "%s/tests/models/%s.onnx", getenv("ORRERY_SOURCE_ROOT"), name);
+    assert_int_equal(symlink(target, path), 0);
+}
+
+static int setup(void **state) {
+    struct bed *bed = must_alloc_zeroed(1, sizeof *bed);
+    snprintf(bed->folder, sizeof bed->folder, "/tmp/orrery-dispatch-XXXXXX");
+    assert_non_null(mkdtemp(bed->folder));
+    link_model(bed, "line");
+    link_model(bed, "endless");
+    link_model(bed, "picky");
+    sem_init(&bed->scanned, 0, 0);
+    struct dispatcher_options options = {.program = getenv("ORRERY_PROGRAM"),
+                                         .worker_count = WORKERS,
+                                         .clock = clock_system()};
+    struct error err;
+    assert_true(dispatcher_new(&options, &bed->dispatcher, &err));
+    assert_true(model_repository_new(bed->folder, dispatcher_describer(bed->dispatcher),
+                                     &bed->repository, &err));
+    dispatcher_set_repository(bed->dispatcher, bed->repository);
+    assert_true(dispatcher_start(bed->dispatcher, &err));
+    assert_true(model_repository_start(bed->repository, on_scanned, &bed->scanned, &err));
+    wait_for(&bed->scanned);
+    *state = bed;
+    return 0;
+}
+
+static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *place) {
+    (void)info;
+    (void)kind;
+    (void)place;
+    return remove(path);
+}
+
+static int teardown(void **state) {
+    struct bed *bed = *state;
+    dispatcher_stop(bed->dispatcher);
+    model_repository_free(bed->repository);
+    dispatcher_free(bed->dispatcher);
+    nftw(bed->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    sem_destroy(&bed->scanned);
+    free(bed);
+    return 0;
+}
+
+static void on_done(struct dispatch_job *job) {
+    sem_post(&CONTAINER_OF(job, struct order, job)->done);
+}
+
+static struct order *submit(struct bed *bed, const char *model, const char *parameters,
+                            int64_t timeout_ms, int64_t execution_key) {
+    struct order *order = must_alloc_zeroed(1, sizeof *order);
+    sem_init(&order->done, 0, 0);
+    order->job = (struct dispatch_job){.model_name = model,
+                                       .parameters = parameters,
+                                       .parameters_bytes = strlen(parameters),
+                                       .timeout = {timeout_ms * US_PER_MS},
+                                       .execution_key = execution_key,
+                                       .done = on_done};
+    dispatcher_submit(bed->dispatcher, &order->job);
+    return order;
+}
+
+static void finish(struct order *order) {
+    free(order->job.result);
+    sem_destroy(&order->done);
+    free(order);
+}
+
+static void assert_line(struct bed *bed, double x, double y) {
+    char parameters[64];
+    snprintf(parameters, sizeof parameters, "{\"data\":[[%.1f]]}", x);
+    struct order *order = submit(bed, "line", parameters, 60000, 0);
+    wait_for(&order->done);
+    assert_int_equal(order->job.status, EXECUTION_SUCCEEDED);
+    yyjson_doc *document = yyjson_read(order->job.result, order->job.result_bytes, 0);
+    assert_non_null(document);
+    yyjson_val *value = yyjson_ptr_get(yyjson_doc_get_root(document), "/outputs/0/data/0");
+    assert_true(yyjson_get_num(value) == y);
+    assert_int_equal(order->job.used_version, 1);
+    yyjson_doc_free(document);
+    finish(order);
+}
+
+/* A worker of this process: a child that runs the program. 0 if there is none. */
+static pid_t find_worker(void) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task");
+    DIR *tasks = opendir(path);
+    assert_non_null(tasks);
+    pid_t found = 0;
+    for (struct dirent *task; (task = readdir(tasks)) != NULL && found == 0;) {
+        char children[300];
+        snprintf(children, sizeof children, "/proc/self/task/%s/children", task->d_name);
+        FILE *file = fopen(children, "re");
+        if (file != NULL) {
+            int pid;
+            found = fscanf(file, "%d", &pid) == 1 ? pid : 0;
+            fclose(file);
+        }
+    }
+    closedir(tasks);
+    return found;
+}
+
+static void a_model_gives_right_numbers(void **state) {
+    assert_line(*state, 20.5, 42.0);
+    assert_line(*state, -1.0, -1.0);
+}
+
+static void every_one_of_many_jobs_is_answered_and_by_its_own_answer(void **state) {
+    enum { MANY = 3000 };
+    static struct order *orders[MANY];
+    static char parameters[MANY][32];
+    for (int i = 0; i < MANY; i++) {
+        snprintf(parameters[i], sizeof parameters[i], "{\"data\":[[%d]]}", i);
+        orders[i] = submit(*state, "line", parameters[i], 60000, 0);
+    }
+    for (int i = 0; i < MANY; i++) {
+        wait_for(&orders[i]->done);
+        assert_int_equal(orders[i]->job.status, EXECUTION_SUCCEEDED);
+        yyjson_doc *document = yyjson_read(orders[i]->job.result, orders[i]->job.result_bytes, 0);
+        yyjson_val *value = yyjson_ptr_get(yyjson_doc_get_root(document), "/outputs/0/data/0");
+        assert_true(yyjson_get_num(value) == 2.0 * i + 1.0);
+        yyjson_doc_free(document);
+        assert_false(wall_time_is_none(orders[i]->job.started_at));
+        finish(orders[i]);
+    }
+}
+
+static void a_model_that_hangs_ends_as_timed_out_and_holds_nobody_up(void **state) {
+    struct bed *bed = *state;
+    struct order *endless = submit(bed, "endless", "{\"data\":[[1]]}", 1500, 0);
+    assert_line(bed, 1.0, 3.0);
+    int still_running;
+    assert_int_equal(sem_getvalue(&endless->done, &still_running), 0);
+    assert_int_equal(still_running, 0); /* the good one did not wait for it */
+    wait_for(&endless->done);
+    assert_int_equal(endless->job.status, EXECUTION_TIMED_OUT);
+    assert_int_equal(endless->job.err.kind, ERROR_TIMED_OUT);
+    assert_true(endless->job.duration.us >= 1500 * US_PER_MS);
+    finish(endless);
+    assert_line(bed, 2.0, 5.0);
+}
+
+static void many_that_hang_still_leave_a_worker_to_the_others(void **state) {
+    struct bed *bed = *state;
+    enum { HANGING = 4 };
+    struct order *hanging[HANGING];
+    for (int i = 0; i < HANGING; i++) {
+        hanging[i] = submit(bed, "endless", "{\"data\":[[1]]}", 700, 0);
+    }
+    for (int i = 0; i < 20; i++) {
+        assert_line(bed, i, 2.0 * i + 1.0);
+    }
+    int ended;
+    sem_getvalue(&hanging[HANGING - 1]->done, &ended);
+    assert_int_equal(ended, 0);
+    for (int i = 0; i < HANGING; i++) {
+        wait_for(&hanging[i]->done);
+        assert_int_equal(hanging[i]->job.status, EXECUTION_TIMED_OUT);
+        finish(hanging[i]);
+    }
+}
+
+static void a_worker_that_is_killed_fails_its_job_and_is_replaced(void **state) {
+    struct bed *bed = *state;
+    struct order *endless = submit(bed, "endless", "{\"data\":[[1]]}", 60000, 0);
+    /* Whichever worker is killed, the idle one or the busy one, kill until the job has ended. */
+    int ended = 0;
+    while (ended == 0) {
+        pid_t worker = find_worker();
+        if (worker > 0) {
+            kill(worker, SIGKILL);
+        }
+        struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+        nanosleep(&pause, NULL);
+        sem_getvalue(&endless->done, &ended);
+    }
+    assert_int_equal(endless->job.status, EXECUTION_FAILED);
+    assert_int_equal(endless->job.err.kind, ERROR_WORKER_CRASHED);
+    assert_non_null(strstr(endless->job.err.message, "killed by signal 9"));
+    finish(endless);
+    assert_line(bed, 3.0, 7.0);
+}
+
+static void what_the_model_refuses_is_told_in_its_own_words(void **state) {
+    struct order *order = submit(*state, "picky", "{\"data\":[[1],[2],[3]]}", 60000, 0);
+    wait_for(&order->done);
+    assert_int_equal(order->job.status, EXECUTION_FAILED);
+    assert_int_equal(order->job.err.kind, ERROR_MODEL_FAILED);
+    assert_true(strlen(order->job.err.message) > 10);
+    assert_null(order->job.result);
+    finish(order);
+}
+
+static void parameters_that_do_not_fit_are_refused_by_the_worker_too(void **state) {
+    static const char *const bad[] = {"{\"data\":[[1,2]]}", "{}", "null", "not json", "{\"data\":[[\"x\"]]}"};
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        struct order *order = submit(*state, "line", bad[i], 60000, 0);
+        wait_for(&order->done);
+        assert_int_equal(order->job.status, EXECUTION_FAILED);
+        assert_int_equal(order->job.err.kind, ERROR_INVALID_PARAMETERS);
+        finish(order);
+    }
+}
+
+static void an_unknown_model_fails_at_once(void **state) {
+    struct order *order = submit(*state, "nobody", "null", 60000, 0);
+    wait_for(&order->done);
+    assert_int_equal(order->job.status, EXECUTION_FAILED);
+    assert_int_equal(order->job.err.kind, ERROR_UNKNOWN_MODEL);
+    assert_true(wall_time_is_none(order->job.started_at));
+    finish(order);
+}
+
+static void a_job_can_be_cancelled_while_it_runs_and_while_it_waits(void **state) {
+    struct bed *bed = *state;
+    struct order *running = submit(bed, "endless", "{\"data\":[[1]]}", 60000, 101);
+    struct order *waiting = submit(bed, "endless", "{\"data\":[[1]]}", 60000, 102);
+    dispatcher_cancel(bed->dispatcher, 102);
+    wait_for(&waiting->done);
+    assert_int_equal(waiting->job.status, EXECUTION_CANCELLED);
+    dispatcher_cancel(bed->dispatcher, 101);
+    wait_for(&running->done);
+    assert_int_equal(running->job.status, EXECUTION_CANCELLED);
+    finish(running);
+    finish(waiting);
+    dispatcher_cancel(bed->dispatcher, 103); /* nobody: nothing happens */
+    assert_line(bed, 4.0, 9.0);
+}
+
+static void stopping_ends_what_runs_and_what_comes_too_late(void **state) {
+    struct bed *bed = *state;
+    struct order *running = submit(bed, "endless", "{\"data\":[[1]]}", 60000, 0);
+    struct order *waiting = submit(bed, "endless", "{\"data\":[[1]]}", 60000, 0);
+    dispatcher_stop(bed->dispatcher);
+    struct order *late = submit(bed, "line", "{\"data\":[[1]]}", 60000, 0);
+    struct order *const orders[] = {running, waiting, late};
+    for (size_t i = 0; i < COUNT_OF(orders); i++) {
+        wait_for(&orders[i]->done);
+        assert_int_equal(orders[i]->job.status, EXECUTION_FAILED);
+        assert_int_equal(orders[i]->job.err.kind, ERROR_INTERRUPTED);
+        finish(orders[i]);
+    }
+    assert_int_equal(dispatcher_live_workers(bed->dispatcher), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_model_gives_right_numbers, setup, teardown),
+        cmocka_unit_test_setup_teardown(every_one_of_many_jobs_is_answered_and_by_its_own_answer,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(a_model_that_hangs_ends_as_timed_out_and_holds_nobody_up,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(many_that_hang_still_leave_a_worker_to_the_others, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_worker_that_is_killed_fails_its_job_and_is_replaced,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(what_the_model_refuses_is_told_in_its_own_words, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(parameters_that_do_not_fit_are_refused_by_the_worker_too,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(an_unknown_model_fails_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_job_can_be_cancelled_while_it_runs_and_while_it_waits,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(stopping_ends_what_runs_and_what_comes_too_late, setup,
+                                        teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
