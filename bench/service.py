@@ -207,7 +207,7 @@ def measure_lateness(folder):
 
 
 def main():
-    for measure in (measure_idle, measure_requests, measure_lateness):
+    for measure in (measure_requests, measure_lateness, measure_idle):
         with tempfile.TemporaryDirectory(prefix="orrery-bench-") as folder:
             measure(pathlib.Path(folder))
 

@@ -92,7 +92,7 @@ static bool print_secret(const char *text, struct error *err) {
 }
 
 static bool create_key(const char *db, const char *owner, bool admin, struct error *err) {
-    struct store *store;
+    struct store *store = NULL;
     if (!owner_check(owner, err) ||
         !store_open(&(struct store_options){.location = db}, &store, err)) {
         return false;
@@ -203,7 +203,7 @@ static void append_table(struct text *out, const struct api_key *keys, size_t co
 }
 
 static bool list_keys(const char *db, bool json, struct error *err) {
-    struct store *store;
+    struct store *store = NULL;
     if (!open_existing(db, &store, err)) {
         return false;
     }
@@ -264,7 +264,7 @@ static bool revoke_key(const char *db, const char *id, struct error *err) {
         return error_set(err, ERROR_USAGE, "an id has 16 hex digits; `orrery key list` shows them");
     }
     memcpy(key.id, id, sizeof key.id);
-    struct store *store;
+    struct store *store = NULL;
     if (!open_existing(db, &store, err)) {
         return false;
     }

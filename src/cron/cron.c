@@ -14,9 +14,6 @@
 
 #include "cron/pattern.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 _Static_assert(sizeof(struct cron) == 64, "a compiled schedule is one cache line");
 
 /* All slots lie in between: 1970 and 2200 in any zone. */
@@ -30,12 +27,10 @@ enum { MANY_CHANGES = 40 };
 #define NO_SLOT INT64_MAX
 #define NO_SLOT_BEFORE INT64_MIN
 
-/* What a span leaves to be decided at the gap after it: the instant, or `otherwise`. */
-static int64_t slot_of_gap(const struct cron *cron, const struct zone_span *span,
-                           int64_t otherwise) {
-    int64_t gap = span[1].offset_seconds - span->offset_seconds;
-    bool made_up = cron->dst_missing == DST_MISSING_SHIFT && gap <= DST_LONGEST_GAP_SECONDS;
-    return made_up ? span[1].start : otherwise;
+/* Whether what the clock jumps over after this span is due at the first instant of the next. */
+static bool gap_is_made_up(const struct cron *cron, const struct zone_span *span) {
+    return cron->dst_missing == DST_MISSING_SHIFT &&
+           span[1].offset_seconds - span->offset_seconds <= DST_LONGEST_GAP_SECONDS;
 }
 
 /* A fixed time may lie in a gap that is not made up for on all its days ("30 2 * 3 SUN#L" in
@@ -46,6 +41,12 @@ struct vain_search {
     bool is_whole;    /* the search of that year began at its end */
     struct cron cron; /* without the years that are in vain; set when the first is found */
 };
+
+/* The schedule is left unset: it is seldom needed, and this is done for every search. */
+static void vain_search_init(struct vain_search *search) {
+    search->year = 0;
+    search->is_whole = false;
+}
 
 /* Notes that the match at `local` lies in a gap and is no slot. The schedule to go on with. */
 static const struct cron *note_in_vain(struct vain_search *search, const struct cron *cron,
@@ -74,8 +75,7 @@ static int64_t next_of_first(const struct cron *cron, const struct zone *zone,
                              const struct zone_span *span, int64_t after) {
     int64_t local = MAX_OF(after + span->offset_seconds + 1, span->first_from);
     struct vain_search search;
-    search.year = 0;
-    search.is_whole = false;
+    vain_search_init(&search);
     for (;;) {
         local = pattern_next(cron, local);
         if (local == PATTERN_NONE) {
@@ -87,9 +87,8 @@ static int64_t next_of_first(const struct cron *cron, const struct zone *zone,
         if (local < zone_span_local_end(span)) {
             return local - span->offset_seconds;
         }
-        int64_t slot = slot_of_gap(cron, span, NO_SLOT);
-        if (slot != NO_SLOT) {
-            return slot;
+        if (gap_is_made_up(cron, span)) {
+            return span[1].start;
         }
         cron = note_in_vain(&search, cron, zone, local);
         span++;
@@ -97,13 +96,13 @@ static int64_t next_of_first(const struct cron *cron, const struct zone *zone,
     }
 }
 
+/* The same by the rule `last`. */
 static int64_t next_of_last(const struct cron *cron, const struct zone *zone,
                             const struct zone_span *span, int64_t after) {
     /* When the clock is about to be set back over this local time, those since are yet to come. */
     int64_t local = MIN_OF(after + span->offset_seconds + 1, span->last_until);
     struct vain_search search;
-    search.year = 0;
-    search.is_whole = false;
+    vain_search_init(&search);
     for (;;) {
         local = pattern_next(cron, local);
         if (local == PATTERN_NONE) {
@@ -113,15 +112,15 @@ static int64_t next_of_last(const struct cron *cron, const struct zone *zone,
         if (local >= zone_span_local_start(span)) {
             return local - span->offset_seconds;
         }
-        int64_t slot = slot_of_gap(cron, span - 1, NO_SLOT);
-        if (slot != NO_SLOT) {
-            return slot;
+        if (gap_is_made_up(cron, span - 1)) {
+            return span->start;
         }
         cron = note_in_vain(&search, cron, zone, local);
         local = MIN_OF(zone_span_local_start(span), span->last_until);
     }
 }
 
+/* The last slot up to and including `until` (seconds); NO_SLOT_BEFORE if there is none. */
 static int64_t previous_of_first(const struct cron *cron, const struct zone *zone,
                                  const struct zone_span *span, int64_t until) {
     int64_t local = until + span->offset_seconds;
@@ -129,8 +128,7 @@ static int64_t previous_of_first(const struct cron *cron, const struct zone *zon
         local = span->first_from - 1;
     }
     struct vain_search search;
-    search.year = 0;
-    search.is_whole = false;
+    vain_search_init(&search);
     for (;;) {
         local = pattern_previous(cron, local);
         if (local == PATTERN_NONE) {
@@ -140,9 +138,8 @@ static int64_t previous_of_first(const struct cron *cron, const struct zone *zon
         if (local < zone_span_local_end(span)) {
             return local - span->offset_seconds;
         }
-        int64_t slot = slot_of_gap(cron, span, NO_SLOT_BEFORE);
-        if (slot != NO_SLOT_BEFORE) {
-            return slot;
+        if (gap_is_made_up(cron, span)) {
+            return span[1].start;
         }
         cron = note_in_vain(&search, cron, zone, local);
         local = MAX_OF(span->first_from, zone_span_local_end(span)) - 1;
@@ -153,8 +150,7 @@ static int64_t previous_of_last(const struct cron *cron, const struct zone *zone
                                 const struct zone_span *span, int64_t until) {
     int64_t local = MIN_OF(until + span->offset_seconds, span->last_until - 1);
     struct vain_search search;
-    search.year = 0;
-    search.is_whole = false;
+    vain_search_init(&search);
     for (;;) {
         local = pattern_previous(cron, local);
         if (local == PATTERN_NONE) {
@@ -164,9 +160,8 @@ static int64_t previous_of_last(const struct cron *cron, const struct zone *zone
         if (local >= zone_span_local_start(span)) {
             return local - span->offset_seconds;
         }
-        int64_t slot = slot_of_gap(cron, span - 1, NO_SLOT_BEFORE);
-        if (slot != NO_SLOT_BEFORE) {
-            return slot;
+        if (gap_is_made_up(cron, span - 1)) {
+            return span->start;
         }
         cron = note_in_vain(&search, cron, zone, local);
         local = span[-1].last_until - 1;
@@ -229,8 +224,8 @@ static size_t at_slots(const struct cron *cron, const struct zone *zone, int64_t
     }
     const struct zone_span *first = zone_span_of_first(zone, local);
     if (local >= zone_span_local_end(first)) {
-        out[0] = slot_of_gap(cron, first, NO_SLOT);
-        return out[0] == NO_SLOT ? 0 : 1;
+        out[0] = first[1].start;
+        return gap_is_made_up(cron, first) ? 1 : 0;
     }
     const struct zone_span *last = zone_span_of_last(zone, local);
     int64_t first_slot = local - first->offset_seconds;
@@ -357,8 +352,7 @@ static int64_t count_at_change(const struct cron *cron, const struct zone_span *
     gap_after(cron, span, &from, &to);
     if (from < to) {
         int64_t missing = (int64_t)pattern_count(cron, from, to);
-        bool made_up = missing > 0 && slot_of_gap(cron, span, NO_SLOT) != NO_SLOT &&
-                       !pattern_matches(cron, to);
+        bool made_up = missing > 0 && gap_is_made_up(cron, span) && !pattern_matches(cron, to);
         return made_up - missing;
     }
     if (cron->dst_repeated == DST_REPEATED_BOTH) {

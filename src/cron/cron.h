@@ -152,7 +152,9 @@ struct cron_shift {
     struct wall_time slot;   /* MOVED, FIRST, LAST, BOTH: when the first of them is due */
 };
 
-/* Fills up to `most` shifts in (after, until], in order, and returns how many there are in all. */
+/* Fills up to `most` shifts in (after, until], in order, and returns how many there are in all.
+ * None for what follows elapsed time through every hour; what does so in some hours only has
+ * SKIPPED and BOTH. */
 size_t cron_shifts(const struct cron *cron, const struct zone *zone, struct wall_time after,
                    struct wall_time until, struct cron_shift *out_shifts, size_t most);
 

@@ -9,6 +9,13 @@ static bool has_fixed_times(const struct cron *cron) {
     return !cron->is_elapsed && (cron->kind == CRON_FIELDS || cron->kind == CRON_AT_LOCAL);
 }
 
+/* Whether a change of the clock can make a day other than its neighbours. What follows elapsed time
+ * through all hours of the day just goes on; what is due every two hours loses a slot or has one
+ * more. */
+static bool feels_changes(const struct cron *cron) {
+    return has_fixed_times(cron) || (cron->kind == CRON_FIELDS && cron->hours != 0xffffff);
+}
+
 /* How many local times of the schedule are in [from, to), and the first of them. */
 static uint64_t local_times(const struct cron *cron, int64_t from, int64_t to, int64_t *out_first) {
     if (cron->kind == CRON_AT_LOCAL) {
@@ -58,7 +65,7 @@ size_t cron_shifts(const struct cron *cron, const struct zone *zone, struct wall
                    struct wall_time until, struct cron_shift *out_shifts, size_t most) {
     size_t count = 0;
     int64_t last = MIN_OF(wall_time_seconds(until), PATTERN_END);
-    if (!has_fixed_times(cron)) {
+    if (!feels_changes(cron)) {
         return 0;
     }
     const struct zone_span *span = zone_span_at(zone, MAX_OF(wall_time_seconds(after), 0)) + 1;
@@ -142,7 +149,8 @@ static void append_offset(struct text *out, int32_t offset) {
 void cron_shift_describe(const struct cron_shift *shift, struct text *out) {
     append_clock(out, shift->local_seconds);
     if (shift->local_count > 1) {
-        text_printf(out, " and %llu later times", (unsigned long long)(shift->local_count - 1));
+        text_printf(out, " and %llu later time%s", (unsigned long long)(shift->local_count - 1),
+                    shift->local_count == 2 ? "" : "s");
     }
     bool many = shift->local_count > 1;
     bool is_missing = shift->kind == CRON_SHIFT_MOVED || shift->kind == CRON_SHIFT_SKIPPED;

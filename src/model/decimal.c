@@ -74,6 +74,25 @@ bool decimal_read_double(const char *text, double *out) {
     return true;
 }
 
+bool decimal_read_whole(const char *text, bool *out_negative, uint64_t *out_magnitude) {
+    struct decimal decimal = scan(text);
+    while (decimal.exponent < 0 && decimal.mantissa % 10 == 0 && decimal.mantissa != 0) {
+        decimal.mantissa /= 10;
+        decimal.exponent++;
+    }
+    if (!decimal.exact || (decimal.exponent < 0 && decimal.mantissa != 0)) {
+        return false;
+    }
+    for (; decimal.exponent > 0 && decimal.mantissa != 0; decimal.exponent--) {
+        if (__builtin_mul_overflow(decimal.mantissa, 10, &decimal.mantissa)) {
+            return false;
+        }
+    }
+    *out_negative = decimal.negative;
+    *out_magnitude = decimal.mantissa;
+    return true;
+}
+
 /* `value` is the double that is nearest to the text and lies on, or may lie on, the middle of two numbers of a
  * narrower format. Moves it to the side on which the text is, so that rounding it is rounding the text. */
 static double lean_to_text(const char *text, double value) {
@@ -317,6 +336,8 @@ static size_t write_float(bool negative, uint32_t significand, int exponent_2, b
     if (exponent_2 <= 0 && exponent_2 > -24 &&
         (significand & ((UINT32_C(1) << -exponent_2) - 1)) == 0) {
         digits = significand >> -exponent_2; /* a small whole number: all of its digits */
+    } else if (exponent_2 > 0 && exponent_2 < 8 && significand < UINT32_C(1) << 16) {
+        digits = significand << exponent_2; /* the same of a half */
     } else {
         digits = shortest(significand, exponent_2, below_is_closer, &exponent);
     }

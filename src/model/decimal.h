@@ -16,6 +16,9 @@ enum { DECIMAL_BYTES = 32 };
  * the format. */
 MUST_CHECK bool decimal_read_double(const char *text, double *out);
 MUST_CHECK bool decimal_read_float(const char *text, float *out);
+/* A number that is whole however it is written ("3.0", "1e3"), if it has at most 19 digits and its magnitude fits;
+ * else false. */
+MUST_CHECK bool decimal_read_whole(const char *text, bool *out_negative, uint64_t *out_magnitude);
 /* IEEE 754 binary16 as its bits. */
 MUST_CHECK bool decimal_read_half(const char *text, uint16_t *out_bits);
 

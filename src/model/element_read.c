@@ -136,10 +136,10 @@ static bool not_whole(yyjson_val *value, struct error *err) {
                      excerpt(value, text));
 }
 
-/* "3.0" and "1e3" are whole numbers, too, as far as a double holds them exactly. */
+/* Of a value that the parser made a double; "3.0" and "1e3" are whole numbers, too. */
 static bool whole_from_double(yyjson_val *value, double wide, bool *out_negative,
                               uint64_t *out_magnitude, struct error *err) {
-    if (!isfinite(wide) || fabs(wide) > 0x1p53 || wide != trunc(wide)) {
+    if (!isfinite(wide) || fabs(wide) >= 0x1p53 || wide != trunc(wide)) {
         return not_whole(value, err);
     }
     *out_negative = wide < 0;
@@ -159,10 +159,7 @@ static bool whole_from_raw(yyjson_val *value, enum tensor_type type, bool *out_n
                    __builtin_add_overflow(magnitude, (uint64_t)(*at - '0'), &magnitude);
     }
     if (*at != '\0') {
-        double wide;
-        return decimal_read_double(text, &wide)
-                   ? whole_from_double(value, wide, out_negative, out_magnitude, err)
-                   : refuse_range(value, type, err);
+        return decimal_read_whole(text, out_negative, out_magnitude) || not_whole(value, err);
     }
     if (overflow) {
         return refuse_range(value, type, err);

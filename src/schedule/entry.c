@@ -13,6 +13,7 @@ bool plan_entry_new(const struct run *run, struct plan_entry **out_entry, struct
         .revision = run->revision,
         .timetable = timetable,
         .next_slot = run->enabled ? run->next_run : WALL_TIME_NONE,
+        .jitter = {.hash_seed = cron_hash(&run->key, sizeof run->key), .width = run->jitter},
         .catchup_window = run->catchup_window,
         .timeout = run->timeout,
         .retry = run->retry,

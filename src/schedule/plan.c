@@ -17,13 +17,20 @@ static struct plan_entry *find_entry(const struct plan *plan, int64_t run_key) {
     return map_get(&plan->entries, run_key);
 }
 
+/* When the slot is to start. */
+static struct wall_time due_at(const struct plan_entry *entry, struct wall_time slot) {
+    return entry->jitter.width.us <= 0
+               ? slot
+               : cron_jitter_apply(&entry->jitter, slot, timetable_next(&entry->timetable, slot));
+}
+
 /* Puts the entry into the heap of due ones, or takes it out, by its state. */
 static void reheap(struct plan *plan, struct plan_entry *entry) {
     if (wall_time_is_none(entry->next_slot) || entry->removed || entry->recording ||
         entry->waiting) {
         heap_remove(&plan->due, &entry->due);
     } else {
-        heap_put(&plan->due, &entry->due, entry->next_slot.us, entry->run_key);
+        heap_put(&plan->due, &entry->due, due_at(entry, entry->next_slot).us, entry->run_key);
     }
 }
 
@@ -265,7 +272,18 @@ static void add_missed(struct plan *plan, struct plan_entry *entry, struct plan_
     out->missed_count = count;
 }
 
-/* The slots in [slot, now] came due unwatched. One step by the run's catch-up policy. */
+/* The newest slot after `before` that is due by now; NONE if there is none. Jitter never reaches the next slot, so
+ * only the newest can be still to come. */
+static struct wall_time latest_due(const struct plan_entry *entry, struct wall_time before,
+                                   struct wall_time now) {
+    struct wall_time latest = timetable_latest(&entry->timetable, before, now);
+    if (!wall_time_is_none(latest) && due_at(entry, latest).us > now.us) {
+        latest = timetable_latest(&entry->timetable, before, (struct wall_time){latest.us - 1});
+    }
+    return latest;
+}
+
+/* The slots from `slot` on came due unwatched. One step by the run's catch-up policy. */
 static void catch_up(struct plan *plan, struct plan_entry *entry, struct wall_time slot,
                      struct wall_time now) {
     if (entry->catchup == CATCHUP_ALL && entry->overlap != OVERLAP_ALLOW &&
@@ -278,21 +296,26 @@ static void catch_up(struct plan *plan, struct plan_entry *entry, struct wall_ti
     struct timetable *timetable = &entry->timetable;
     struct wall_time before = {slot.us - 1};
     struct wall_time window_start = {now.us - entry->catchup_window.us};
+    struct wall_time latest = latest_due(entry, before, now);
     struct plan_record *record = new_record(entry);
     /* What fires: the newest within the window, or with `all` the oldest within it; NONE: nothing. */
     struct wall_time fires = WALL_TIME_NONE;
     if (entry->catchup == CATCHUP_LATEST) {
-        fires = timetable_latest(timetable, before, now);
+        fires = latest;
     } else if (entry->catchup == CATCHUP_ALL) {
         fires = slot.us >= window_start.us
                     ? slot
                     : timetable_next(timetable, (struct wall_time){window_start.us - 1});
     }
-    if (!wall_time_is_none(fires) && (fires.us < window_start.us || fires.us > now.us)) {
+    if (!wall_time_is_none(fires) &&
+        (fires.us < window_start.us || wall_time_is_none(latest) || fires.us > latest.us)) {
         fires = WALL_TIME_NONE;
     }
-    struct wall_time missed_until = wall_time_is_none(fires) ? now : (struct wall_time){fires.us - 1};
-    struct wall_time last_missed = timetable_latest(timetable, before, missed_until);
+    struct wall_time missed_until =
+        wall_time_is_none(fires) ? latest : (struct wall_time){fires.us - 1};
+    struct wall_time last_missed = wall_time_is_none(missed_until)
+                                       ? WALL_TIME_NONE
+                                       : timetable_latest(timetable, before, missed_until);
     if (!wall_time_is_none(last_missed)) {
         add_missed(plan, entry, record, slot, last_missed,
                    timetable_count(timetable, before, missed_until), now);
@@ -309,8 +332,9 @@ static void catch_up(struct plan *plan, struct plan_entry *entry, struct wall_ti
 
 static void fire(struct plan *plan, struct plan_entry *entry, struct wall_time now) {
     struct wall_time slot = entry->next_slot;
-    bool watched = wall_time_is_none(plan->watched_since) || slot.us >= plan->watched_since.us;
-    if (!watched || now.us - slot.us > PLAN_LIVE_LATENESS.us) {
+    struct wall_time due = due_at(entry, slot);
+    bool watched = wall_time_is_none(plan->watched_since) || due.us >= plan->watched_since.us;
+    if (!watched || now.us - due.us > PLAN_LIVE_LATENESS.us) {
         catch_up(plan, entry, slot, now);
         return;
     }

@@ -22,6 +22,9 @@
  * is under way at a time; if the store fails, the slot is tried again: the unique key (run, slot) keeps
  * it single.
  *
+ * A slot is due at its own time, or with jitter at an instant after it that only the run and the slot decide, and
+ * that lies before the next slot.
+ *
  * Live and late: a slot that is handled while the plan was watching, and within PLAN_LIVE_LATENESS, fires
  * as `schedule`, however many there are. Any other is the business of the run's catch-up policy.
  *
@@ -41,6 +44,7 @@ struct plan_entry {
     struct timetable timetable;
     struct wall_time next_slot;    /* NONE: not due any more */
     uint64_t schedule_serial;      /* the plan's; entries with the same one have the same timetable */
+    struct cron_jitter jitter;
     struct duration catchup_window;
     struct duration timeout;
     struct retry_policy retry;
@@ -53,7 +57,7 @@ struct plan_entry {
     bool removed;            /* deleted; the entry goes when its last execution has ended */
     bool recording;          /* a record that advances the schedule is on its way to the disk */
     bool waiting;            /* the next slot is due, and has to wait for the active ones (catchup: all) */
-    struct heap_handle due;  /* in plan.due by next_slot, unless recording or waiting */
+    struct heap_handle due;  /* in plan.due by when the next slot is to start, unless recording or waiting */
     struct list_node active; /* plan_execution.node, oldest first: all that have not ended */
 };
 

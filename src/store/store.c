@@ -14,8 +14,8 @@ struct store {
     struct store_writer writer;
 };
 
-static bool driver_for(const char *location, const struct store_driver **out_driver,
-                       struct error *err) {
+/* Whether some driver of this build can have its store there; so far there is one. */
+static bool check_location(const char *location, struct error *err) {
     if (strncmp(location, "postgresql://", 13) == 0 || strncmp(location, "postgres://", 11) == 0) {
         return error_set(
             err, ERROR_STORE,
@@ -30,13 +30,12 @@ static bool driver_for(const char *location, const struct store_driver **out_dri
     if (*location == '\0') {
         return error_set(err, ERROR_STORE, "the store needs a file name");
     }
-    *out_driver = &sqlite_driver;
     return true;
 }
 
 bool store_open(const struct store_options *options, struct store **out_store, struct error *err) {
-    const struct store_driver *driver;
-    if (!driver_for(options->location, &driver, err)) {
+    const struct store_driver *driver = &sqlite_driver;
+    if (!check_location(options->location, err)) {
         return false;
     }
     struct store *store = must_alloc_zeroed(1, sizeof *store);

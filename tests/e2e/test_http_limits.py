@@ -3,8 +3,10 @@
 import json
 import os
 import random
+import re
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import create, error_of, run_body, wait_for
@@ -49,8 +51,8 @@ def exchange(daemon, request, shut=True):
             connection.sendall(request)
             if shut:
                 connection.shutdown(socket.SHUT_WR)
-        except (BrokenPipeError, ConnectionResetError):
-            pass
+        except OSError:
+            pass # it hung up already
         return read_to_end(connection)
 
 
@@ -93,10 +95,9 @@ def test_expect_100_continue(daemon, key):
     body = json.dumps(run_body()).encode()
     with dial(daemon) as connection:
         connection.sendall(head("POST", "/api/scheduled", key, "Content-Type: application/json",
-                                f"Content-Length: {len(body)}", "Expect: 100-continue"))
+                                f"Content-Length: {len(body)}", "Expect: 100-continue", "Connection: close"))
         assert connection.recv(65536).startswith(b"HTTP/1.1 100")
         connection.sendall(body)
-        connection.shutdown(socket.SHUT_WR)
         assert read_to_end(connection).startswith(b"HTTP/1.1 201")
 
 
@@ -139,13 +140,15 @@ def test_garbage_harms_nobody(daemon, garbage):
 def test_random_bytes_harm_nobody(daemon):
     generator = random.Random(20271123)
     valid = b"POST /api/scheduled?x=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n0123456789"
-    for _ in range(200):
+    requests = [generator.randbytes(generator.randint(1, 5000)) for _ in range(50)]
+    for _ in range(300):
         request = bytearray(valid)
         for _ in range(generator.randint(1, 8)):
             request[generator.randrange(len(request))] = generator.randrange(256)
-        assert b"HTTP/1.1 500" not in exchange(daemon, bytes(request))
-    for _ in range(20):
-        exchange(daemon, generator.randbytes(generator.randint(1, 5000)))
+        requests.append(bytes(request))
+    with ThreadPoolExecutor(50) as pool:
+        for answer in pool.map(lambda request: exchange(daemon, request), requests):
+            assert b"HTTP/1.1 500" not in answer
 
 
 def test_pipelined_requests_are_answered_in_order(daemon, key):
@@ -156,7 +159,7 @@ def test_pipelined_requests_are_answered_in_order(daemon, key):
     bad = head("GET", "/nowhere", key)
     last = head("GET", "/healthz", key, "Connection: close")
     answer = exchange(daemon, (post + get + bad) * 10 + last, shut=False)
-    statuses = [line.split()[1] for line in answer.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
+    statuses = re.findall(rb"HTTP/1\.1 (\d+)", answer)
     assert statuses == [b"201", b"200", b"404"] * 10 + [b"200"]
 
 

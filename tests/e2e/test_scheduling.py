@@ -185,9 +185,8 @@ def test_a_kill_loses_nothing_and_doubles_nothing(fresh):
 def test_sigterm_drains_and_refuses_what_is_new(fresh):
     daemon, key = fresh
     with daemon.client(key) as api:
-        for _ in range(20):
-            create(api, **line())
-        wait_for(lambda: scheduled(api, create(api, **line())), "firings")
+        ids = [create(api, **line()) for _ in range(20)]
+        wait_for(lambda: scheduled(api, ids[-1]), "firings")
     assert daemon.stop() == 0
     log = daemon.new_log()
     assert re.search(r"event=stopped", log)

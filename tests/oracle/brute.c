@@ -3,7 +3,9 @@
  * sets or calendar formulas: random expressions are made as lists of entries, printed as text for
  * the engine, and matched entry by entry against the fields of struct tm.
  *
- * usage: brute [--seconds N] [--seed N] [--zone NAME] [--verbose]
+ * usage: brute [--seconds N] [--seed N] [--zone NAME] [--years N]
+ *
+ * Stretches are a week by the second, or --years (2) by the minute.
  *
  * Every pattern is compared in five ways: all slots forward (cron_next), all backward
  * (cron_previous), single instants (cron_matches), counts between random instants (cron_count), and
@@ -480,7 +482,7 @@ static int64_t near_change(int64_t from) {
     return from;
 }
 
-static int run_stretch(const char *name, int patterns) {
+static int run_stretch(const char *name, int patterns, int years) {
     struct error err;
     const struct zone *zone;
     current_zone = name;
@@ -491,13 +493,14 @@ static int run_stretch(const char *name, int patterns) {
     setenv("TZ", name, 1);
     tzset();
     int unit = chance(50) ? 1 : 60;
-    int year = unit == 1 ? pick(1970, 2197) : pick(1973, 2190);
+    int year = unit == 1 ? pick(1970, 2197) : pick(1973, 2198 - years);
     if (chance(60)) {
         year = pick(1973, 2037);
     }
+    year = MIN_OF(year, 2198 - years);
     int64_t start = (year - 1970) * INT64_C(31556952) / 60 * 60 + INT64_C(86400) * 3;
     struct stretch s;
-    int count = unit == 1 ? 86400 * 7 : 1440 * 800;
+    int count = unit == 1 ? 86400 * 7 : 1440 * 366 * years;
     if (unit == 1) {
         start = near_change(start) - 86400 * 4 / 60 * 60;
     }
@@ -529,6 +532,7 @@ static int run_stretch(const char *name, int patterns) {
 
 int main(int argument_count, char **arguments) {
     int seconds = 3;
+    int years = 2;
     const char *only = NULL;
     random_state = 1;
     for (int i = 1; i + 1 < argument_count; i += 2) {
@@ -536,6 +540,8 @@ int main(int argument_count, char **arguments) {
             seconds = atoi(arguments[i + 1]);
         } else if (strcmp(arguments[i], "--seed") == 0) {
             random_state = strtoull(arguments[i + 1], NULL, 10);
+        } else if (strcmp(arguments[i], "--years") == 0) {
+            years = atoi(arguments[i + 1]);
         } else if (strcmp(arguments[i], "--zone") == 0) {
             only = arguments[i + 1];
         }
@@ -551,7 +557,7 @@ int main(int argument_count, char **arguments) {
     clock_gettime(CLOCK_MONOTONIC, &begin);
     do {
         const char *name = only != NULL ? only : zone_names[random_next() % zone_count];
-        failures += run_stretch(name, 12);
+        failures += run_stretch(name, 12, years);
         stretches++;
         clock_gettime(CLOCK_MONOTONIC, &now);
     } while (now.tv_sec - begin.tv_sec < seconds && failures < 20);

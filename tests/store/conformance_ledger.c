@@ -475,7 +475,7 @@ static void history_is_newest_first_in_pages(void **state) {
         world_record_finished(world, other_run_key, world->now_us, EXECUTION_FAILED);
     }
     struct execution_filter filter = all_of(run_key, 7);
-    int64_t keys[50];
+    int64_t keys[50] = {0};
     size_t seen = 0;
     bool more = true;
     while (more) {
@@ -500,7 +500,7 @@ static void history_is_newest_first_in_pages(void **state) {
 static void history_of_nothing_is_empty(void **state) {
     struct world *world = *state;
     int64_t run_key = world_create_run(world);
-    int64_t keys[4];
+    int64_t keys[4] = {0};
     size_t count;
     struct execution_filter filter = all_of(run_key, 4);
     assert_false(history(world, &filter, keys, &count));
@@ -519,7 +519,7 @@ static void any_number_is_a_cursor(void **state) {
         made[i] = world_record_finished(world, i % 2 == 0 ? run_key : other_run_key, world->now_us,
                                         EXECUTION_SUCCEEDED);
     }
-    int64_t keys[6];
+    int64_t keys[6] = {0};
     size_t count;
     struct execution_filter filter = all_of(run_key, 6);
     filter.before_key = made[3]; /* of the other run */
@@ -547,7 +547,7 @@ static void history_is_filtered_by_status_and_time(void **state) {
         made[i] = world_record_finished(world, run_key, slots[i],
                                         i % 4 == 0 ? EXECUTION_FAILED : EXECUTION_SUCCEEDED);
     }
-    int64_t keys[12];
+    int64_t keys[12] = {0};
     size_t count;
     struct execution_filter filter = all_of(run_key, 2);
     filter.has_status = true;
@@ -594,7 +594,7 @@ static void history_finds_late_executions_of_early_slots(void **state) {
     struct execution_filter filter = all_of(run_key, 5);
     filter.since.us = early_us;
     filter.until.us = early_us + 1;
-    int64_t keys[5];
+    int64_t keys[5] = {0};
     size_t count;
     assert_false(history(world, &filter, keys, &count));
     assert_int_equal(count, 2);
@@ -613,7 +613,7 @@ static void an_execution_that_is_written_late_takes_its_place(void **state) {
     for (size_t i = 0; i < COUNT_OF(order); i++) {
         world_record(world, run_key, &made[order[i]]);
     }
-    int64_t keys[5];
+    int64_t keys[5] = {0};
     size_t count;
     struct execution_filter filter = all_of(run_key, 5);
     assert_false(history(world, &filter, keys, &count));

@@ -103,7 +103,7 @@ static void what_is_not_there_is_not_found(void **state) {
     struct run run;
     struct execution execution;
     struct api_key key;
-    const char *owner;
+    const char *owner = NULL;
     assert_false(store_get_run(world->reader, 1, &world->arena, &run, &err));
     assert_int_equal(err.kind, ERROR_NOT_FOUND);
     assert_false(store_get_execution(world->reader, 1, &world->arena, &execution, &owner, &err));
@@ -177,7 +177,7 @@ static void a_deleted_run_is_gone_and_its_history_stays(void **state) {
     struct store_write again = {.kind = STORE_DELETE_RUN, .run_key = run_key};
     assert_int_equal(world_write_fails(world, &again), ERROR_NOT_FOUND);
     struct execution execution;
-    const char *owner;
+    const char *owner = NULL;
     assert_true(
         store_get_execution(world->reader, execution_key, &world->arena, &execution, &owner, &err));
     assert_string_equal(owner, "alice");
@@ -213,7 +213,7 @@ static void lists_are_pages_in_the_order_of_creation_with_the_total(void **state
         run.model_name = models[i % 3];
         created[i] = world_create(world, &run);
     }
-    int64_t keys[40];
+    int64_t keys[40] = {0};
     size_t count;
     assert_int_equal(list(world, NULL, NULL, 40, 0, keys, &count), 30);
     assert_int_equal(count, 30);
@@ -248,7 +248,7 @@ static void totals_follow_updates_and_deletes(void **state) {
     struct run second = world_run(world);
     world_create(world, &first);
     world_create(world, &second);
-    int64_t keys[4];
+    int64_t keys[4] = {0};
     size_t count;
     assert_int_equal(list(world, "alice", "iris", 4, 0, keys, &count), 2);
     first.model_name = "digits";
@@ -381,7 +381,7 @@ static void refused_writes_do_not_harm_their_companions(void **state) {
         volley_submit(world, &volley, &writes[i]);
     }
     volley_wait(&volley, WRITES);
-    int64_t keys[4];
+    int64_t keys[4] = {0};
     size_t count;
     for (size_t i = 0; i < WRITES; i++) {
         assert_int_equal(writes[i].ok, i % 3 != 2);
@@ -434,7 +434,7 @@ static void every_write_is_answered_when_the_store_stops(void **state) {
     }
     world_reopen(world);
     assert_int_equal(atomic_load(&volley.answered), WRITES);
-    int64_t keys[1];
+    int64_t keys[1] = {0};
     size_t count;
     assert_int_equal(list(world, NULL, NULL, 1, 0, keys, &count), WRITES);
     free(writes);

@@ -322,7 +322,7 @@ static bool delete_active(struct store_session *session, int64_t execution_key, 
 enum store_applied sqlite_apply_record(struct store_session *session, struct store_write *write) {
     const struct store_record *record = write->record;
     const struct execution *finished = record->finished;
-    struct ledger ledger;
+    struct ledger ledger = {WALL_TIME_NONE, WALL_TIME_NONE, 0};
     char *inherited CLEANUP(free_pointer) = NULL;
     enum store_applied applied = read_ledger(session, write, &ledger);
     if (applied == STORE_APPLIED && finished != NULL) {

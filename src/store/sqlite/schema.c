@@ -256,7 +256,7 @@ static bool migrate_once(struct sqlite_connection *connection, int64_t version, 
 }
 
 bool schema_migrate(struct sqlite_connection *connection, struct error *err) {
-    int64_t version;
+    int64_t version = 0;
     if (!schema_read_version(connection, &version, err)) {
         return false;
     }

@@ -550,10 +550,14 @@ static void shifts_are_told(void **state) {
     assert_shift("30 1 * * *", "America/New_York", "shift both", 0,
                  "01:30 comes twice on 2024-11-03: due both times");
     assert_shift("0,30 2 * * *", "Europe/Berlin", "skip first", 0,
-                 "02:00 and 1 later times do not exist on 2024-03-31: not due that day");
+                 "02:00 and 1 later time do not exist on 2024-03-31: not due that day");
     assert_shift("0,30 2 * * *", "Europe/Berlin", "-", 1,
-                 "02:00 and 1 later times come twice on 2024-10-27: due the first time (+02:00)");
-    assert_shift("*/30 2 * * *", "Europe/Berlin", "-", 0, NULL);
+                 "02:00 and 1 later time come twice on 2024-10-27: due the first time (+02:00)");
+    assert_shift("*/30 2 * * *", "Europe/Berlin", "-", 0,
+                 "02:00 and 1 later time do not exist on 2024-03-31: not due that day");
+    assert_shift("0 */2 * * *", "Europe/Berlin", "-", 1,
+                 "02:00 comes twice on 2024-10-27: due both times");
+    assert_shift("*/30 * * * *", "Europe/Berlin", "-", 0, NULL);
     assert_shift("30 3 * * *", "Europe/Berlin", "-", 0, NULL);
     assert_shift("30 2 * * *", "UTC", "-", 0, NULL);
     assert_shift("@at 2024-03-31T02:30:00", "Europe/Berlin", "-", 0,

@@ -171,7 +171,8 @@ static void any_decimal_reads_as_the_c_library_reads_it(void **state) {
         while (digits-- > 0) {
             text[length++] = (char)('0' + next_random() % 10);
         }
-        snprintf(text + length, sizeof text - (size_t)length, "e%d", (int)(next_random() % 90) - 50);
+        snprintf(text + length, sizeof text - (size_t)length, "e%d",
+                 (int)(next_random() % 90) - 50);
         float expected = strtof(text, NULL);
         double wide;
         assert_true(decimal_read_double(text, &wide));

@@ -701,6 +701,67 @@ static void no_slot_lies_outside_start_at_and_end_at(void **state) {
     free_world(world);
 }
 
+static void jitter_delays_each_slot_and_never_reaches_the_next(void **state) {
+    (void)state;
+    struct world *world = new_world("2027-01-01T00:00:00Z");
+    struct run run = make_run("* * * * *");
+    run.overlap = OVERLAP_ALLOW;
+    run.jitter.us = 600 * US_PER_SECOND;
+    run.next_run = at("2027-01-01T00:01:00Z");
+    plan_put(&world->plan, entry_of(&run));
+    plan_begin(&world->plan, world->now);
+    int64_t delays_us = 0;
+    for (int minute = 1; minute <= 100; minute++) {
+        int64_t slot_us = at("2027-01-01T00:00:00Z").us + minute * 60 * US_PER_SECOND;
+        struct wall_time wake = plan_next_wake(&world->plan);
+        assert_true(wake.us >= slot_us && wake.us < slot_us + 60 * US_PER_SECOND);
+        delays_us += wake.us - slot_us;
+        turn_to(world, wake);
+        assert_int_equal(world->ledger_count, minute);
+        assert_int_equal(world->ledger[minute - 1].slot.us, slot_us);
+        assert_int_equal(world->ledger[minute - 1].trigger, TRIGGER_SCHEDULE);
+    }
+    assert_true(delays_us > 100 * 10 * US_PER_SECOND);
+    free_world(world);
+}
+
+static void after_downtime_a_slot_still_waits_for_its_jitter(void **state) {
+    (void)state;
+    struct world *world = new_world("2027-01-01T10:00:00Z");
+    struct run run = make_run("0 * * * *");
+    run.jitter.us = 3600 * US_PER_SECOND;
+    run.next_run = at("2027-01-01T08:00:00Z");
+    plan_put(&world->plan, entry_of(&run));
+    plan_begin(&world->plan, world->now);
+    turn_to(world, world->now);
+    /* 08:00 and 09:00 are caught up with; 10:00 is due somewhat later */
+    assert_int_equal(world->ledger_count, 2);
+    assert_int_equal(world->ledger[1].slot.us, at("2027-01-01T09:00:00Z").us);
+    end_running(world, 0, EXECUTION_SUCCEEDED, ERROR_NONE);
+    struct wall_time wake = plan_next_wake(&world->plan);
+    assert_true(wake.us > world->now.us && wake.us < at("2027-01-01T11:00:00Z").us);
+    turn_to(world, wake);
+    assert_int_equal(world->ledger[2].slot.us, at("2027-01-01T10:00:00Z").us);
+    assert_int_equal(world->ledger[2].trigger, TRIGGER_SCHEDULE);
+    free_world(world);
+}
+
+static void a_one_shot_run_fires_once_and_is_disabled(void **state) {
+    (void)state;
+    struct world *world = new_world("2027-01-01T00:00:00Z");
+    struct run run = make_run("@at 2027-01-01T09:00:00");
+    run.next_run = at("2027-01-01T09:00:00Z");
+    plan_put(&world->plan, entry_of(&run));
+    plan_begin(&world->plan, world->now);
+    walk_to(world, at("2027-01-01T09:00:00Z"));
+    assert_int_equal(world->ledger_count, 1);
+    assert_true(world->stored_disabled);
+    assert_true(wall_time_is_none(world->stored_next_run));
+    end_running(world, 0, EXECUTION_SUCCEEDED, ERROR_NONE);
+    assert_false(plan_has_run(&world->plan, 7));
+    free_world(world);
+}
+
 static void draining_starts_nothing_new(void **state) {
     (void)state;
     struct world *world = minutely(OVERLAP_QUEUE_ALL, CATCHUP_LATEST);
@@ -745,6 +806,9 @@ int main(void) {
         cmocka_unit_test(a_disabled_or_deleted_run_fires_no_more),
         cmocka_unit_test(deleting_cancels_what_waits),
         cmocka_unit_test(no_slot_lies_outside_start_at_and_end_at),
+        cmocka_unit_test(jitter_delays_each_slot_and_never_reaches_the_next),
+        cmocka_unit_test(after_downtime_a_slot_still_waits_for_its_jitter),
+        cmocka_unit_test(a_one_shot_run_fires_once_and_is_disabled),
         cmocka_unit_test(draining_starts_nothing_new),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

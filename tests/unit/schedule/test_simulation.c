@@ -372,6 +372,7 @@ static void draw_policies(struct simulation *sim, struct run *run) {
     run->overlap = (enum overlap_policy)(draw(sim) % 5);
     run->catchup = (enum catchup_policy)(draw(sim) % 3);
     run->catchup_window.us = (int64_t)(draw(sim) % 7200) * US_PER_SECOND;
+    run->jitter.us = chance(sim, 50) ? 0 : (int64_t)(draw(sim) % 600) * US_PER_SECOND;
     run->retry.max_attempts = (uint32_t)(draw(sim) % 3);
     run->retry.backoff.us = (int64_t)(draw(sim) % 20) * US_PER_SECOND;
 }

@@ -1,0 +1,90 @@
+#include "model/settings_file.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct model_settings settings;
+static struct error err;
+
+static bool parse(const char *text) {
+    return model_settings_parse(text, strlen(text), &settings, &err);
+}
+
+static void all_keys_are_optional(void **state) {
+    (void)state;
+    assert_true(parse("{}"));
+    assert_string_equal(settings.backend, "onnx");
+    assert_int_equal(settings.max_concurrency, 0);
+    assert_int_equal(settings.timeout.us, 0);
+}
+
+static void each_key_is_read(void **state) {
+    (void)state;
+    assert_true(parse("{\"backend\": \"onnx\", \"max_concurrency\": 2, \"timeout\": \"1m30s\"}"));
+    assert_int_equal(settings.max_concurrency, 2);
+    assert_int_equal(settings.timeout.us, 90 * US_PER_SECOND);
+}
+
+static void what_is_wrong_is_named(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        {"{\"max_concurency\": 2}",
+         "model.json: unknown key 'max_concurency'; known are backend, max_concurrency, timeout"},
+        {"{\"max_concurrency\": \"2\"}",
+         "model.json: max_concurrency is not a whole number from 1 to 100000"},
+        {"{\"max_concurrency\": 0}",
+         "model.json: max_concurrency is not a whole number from 1 to 100000"},
+        {"{\"max_concurrency\": 1.5}",
+         "model.json: max_concurrency is not a whole number from 1 to 100000"},
+        {"{\"max_concurrency\": 1, \"max_concurrency\": 2}",
+         "model.json: max_concurrency is given twice"},
+        {"{\"backend\": \"triton\"}",
+         "model.json: backend 'triton' is not known; expected \"onnx\""},
+        {"{\"backend\": 1}", "model.json: backend is a number, expected a string"},
+        {"{\"timeout\": 30}",
+         "model.json: timeout is a number, expected a duration such as \"30s\""},
+        {"{\"timeout\": \"0s\"}", "model.json: timeout must be more than 0"},
+        {"[]", "model.json: it is a list, expected an object"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        settings = (struct model_settings){.max_concurrency = 77};
+        assert_false(parse(cases[i].text));
+        assert_string_equal(err.message, cases[i].message);
+        assert_int_equal(err.kind, ERROR_INVALID);
+        assert_int_equal(settings.max_concurrency, 77);
+    }
+    assert_false(parse("{\"timeout\": \"soon\"}"));
+    assert_non_null(strstr(err.message, "model.json: timeout: "));
+}
+
+static void a_syntax_error_has_a_line_and_a_column(void **state) {
+    (void)state;
+    assert_false(parse("{\n  \"timeout\": }"));
+    assert_non_null(strstr(err.message, "model.json: line 2 column 14: "));
+    assert_false(parse(""));
+    assert_false(parse("{\"timeout\": \"5s\"} trailing"));
+}
+
+static void a_file_that_is_too_long_is_refused(void **state) {
+    (void)state;
+    static char text[SETTINGS_FILE_BYTES_MAXIMUM + 2];
+    memset(text, ' ', sizeof text);
+    assert_false(model_settings_parse(text, sizeof text - 1, &settings, &err));
+    assert_string_equal(err.message, "model.json: longer than 65536 bytes");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_keys_are_optional),
+        cmocka_unit_test(each_key_is_read),
+        cmocka_unit_test(what_is_wrong_is_named),
+        cmocka_unit_test(a_syntax_error_has_a_line_and_a_column),
+        cmocka_unit_test(a_file_that_is_too_long_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
