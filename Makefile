@@ -28,7 +28,8 @@ run: build
 test: setup
 	@exec script/test
 
-bench: setup
+bench:
+	@script/setup bench
 	@test -e build-release/build.ninja || \
 	    CC=$${CC:-gcc} meson setup build-release --buildtype=release -Dbench=true
 	@ninja -C build-release

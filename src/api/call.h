@@ -59,6 +59,7 @@ bool runs_get(struct call *call, struct error *err);
 bool runs_update(struct call *call, struct error *err);
 bool runs_delete(struct call *call, struct error *err);
 bool runs_trigger(struct call *call, struct error *err);
+bool runs_explain(struct call *call, struct error *err);
 bool executions_list(struct call *call, struct error *err);
 bool executions_get(struct call *call, struct error *err);
 bool models_list(struct call *call, struct error *err);

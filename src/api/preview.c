@@ -50,6 +50,23 @@ static void append_sentence(struct text *body, const struct text *sentence) {
     json_string(body, text_ok(sentence) ? text_string(sentence) : "");
 }
 
+/* The same instants as the wall clock of the zone shows them. */
+static void append_local_times(struct text *body, const struct preview *preview) {
+    struct wall_time at = preview->from;
+    struct error ignored;
+    text_append(body, ",\"local_times\":[");
+    for (uint64_t i = 0; i < preview->count; i++) {
+        if (!cron_next(&preview->cron, preview->zone, at, &at, &ignored)) {
+            break;
+        }
+        char local[RFC3339_BYTES];
+        wall_time_format_offset(at, zone_offset_at(preview->zone, at), local);
+        text_append(body, i == 0 ? "" : ",");
+        json_string(body, local);
+    }
+    text_append_char(body, ']');
+}
+
 static struct wall_time append_fire_times(struct text *body, const struct preview *preview) {
     struct wall_time at = preview->from;
     struct error ignored;
@@ -103,6 +120,7 @@ bool schedule_preview(struct call *call, struct error *err) {
     text_append(&body, ",\"description\":");
     append_sentence(&body, &sentence);
     struct wall_time last = append_fire_times(&body, &preview);
+    append_local_times(&body, &preview);
     append_warnings(&body, &preview, last);
     text_append_char(&body, '}');
     text_fini(&sentence);

@@ -10,6 +10,7 @@ static const struct route routes[] = {
     {HTTP_PUT, "/api/scheduled/{run_id}", runs_update, false},
     {HTTP_DELETE, "/api/scheduled/{run_id}", runs_delete, false},
     {HTTP_GET, "/api/scheduled/{run_id}/executions", executions_list, false},
+    {HTTP_GET, "/api/scheduled/{run_id}/explain", runs_explain, false},
     {HTTP_GET, "/api/executions/{execution_id}", executions_get, false},
     {HTTP_POST, "/api/models/{name}/predict", models_predict, false},
     {HTTP_GET, "/api/models", models_list, false},

@@ -42,7 +42,8 @@ void arena_reset(struct arena *arena) {
 
 void *arena_alloc(struct arena *arena, size_t size_bytes) {
     ASSERT(size_bytes < SIZE_MAX / 2);
-    size_t rounded = (size_bytes + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1);
+    size_t wanted = MAX_OF(size_bytes, (size_t)1);
+    size_t rounded = (wanted + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1);
     if ((size_t)(arena->end - arena->next) < rounded) {
         size_t chunk_bytes = MAX_OF(rounded, (size_t)ARENA_CHUNK_BYTES);
         struct arena_chunk *chunk = must_alloc(sizeof *chunk + chunk_bytes);

@@ -80,6 +80,12 @@ bool error_set_field(struct error *err, enum error_kind kind, const char *field,
 /* Puts "context: " before the message. Returns false. */
 bool error_prefix(struct error *err, const char *format, ...) PRINTF_LIKE(2, 3);
 
+/* The compilers and analyzers see that these return false, and so which outputs are not written. */
+#define error_set(...) ({ (error_set)(__VA_ARGS__); (bool)false; })
+#define error_set_errno(...) ({ (error_set_errno)(__VA_ARGS__); (bool)false; })
+#define error_set_field(...) ({ (error_set_field)(__VA_ARGS__); (bool)false; })
+#define error_prefix(...) ({ (error_prefix)(__VA_ARGS__); (bool)false; })
+
 const char *error_kind_wire_name(enum error_kind kind);
 int error_kind_http_status(enum error_kind kind);
 int error_kind_exit_status(enum error_kind kind);

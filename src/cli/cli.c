@@ -4,7 +4,8 @@
 #include <string.h>
 
 static const struct command *const commands[] = {
-    &command_serve, &command_next, &command_key, &command_doctor, &command_worker,
+    &command_serve, &command_next, &command_key, &command_explain,
+    &command_doctor, &command_worker,
 };
 
 static void print_help(FILE *out) {

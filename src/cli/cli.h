@@ -22,6 +22,7 @@ extern const struct command command_serve;
 extern const struct command command_next;
 extern const struct command command_key;
 extern const struct command command_doctor;
+extern const struct command command_explain;
 extern const struct command command_worker;
 
 /* Finds and runs the command; answers --help and --version. Returns the exit status. */

@@ -288,13 +288,12 @@ static bool read_last_day(struct parser *parser, struct field_set *set) {
 /* After a weekday: "#1" to "#5", "#L" or "L". */
 static bool read_nth(struct parser *parser, uint32_t weekday, struct field_set *set) {
     uint32_t lane = LAST_LANE;
-    if (take(parser, '#') && !take(parser, 'L')) {
-        if (!read_number(parser, 1, 5, "a number 1-5 or L after '#'", &lane)) {
+    bool is_numbered = take(parser, '#');
+    if (!take(parser, 'L')) {
+        if (!is_numbered || !read_number(parser, 1, 5, "a number 1-5 or L after '#'", &lane)) {
             return false;
         }
         lane--;
-    } else {
-        (void)take(parser, 'L');
     }
     set->nth_lanes |= UINT64_C(1) << (lane * 7 + weekday % 7);
     return true;

@@ -181,6 +181,15 @@ static bool infer_shape(struct reader *reader, yyjson_val *data, struct error *e
 
 /* --- {"data": …} ------------------------------------------------------------------------------- */
 
+/* [rows, columns], or [rows] for one column; dimensions beyond the rank stay 0. */
+static struct tensor_shape table_shape(uint32_t rank, size_t rows, size_t columns) {
+    struct tensor_shape shape = {.rank = rank, .dimensions = {(int64_t)rows}};
+    if (rank == 2) {
+        shape.dimensions[1] = (int64_t)columns;
+    }
+    return shape;
+}
+
 /* Whether the input is one column of a table, [n] or [n, 1]; then its shape for n rows. */
 static bool column_shape(const struct tensor_signature *input, size_t row_count,
                          struct tensor_shape *out) {
@@ -190,7 +199,7 @@ static bool column_shape(const struct tensor_signature *input, size_t row_count,
         (shape->rank == 2 && shape->dimensions[1] != 1 && shape->dimensions[1] != -1)) {
         return false;
     }
-    *out = (struct tensor_shape){.rank = shape->rank, .dimensions = {(int64_t)row_count, 1}};
+    *out = table_shape(shape->rank, row_count, 1);
     return true;
 }
 
@@ -277,8 +286,7 @@ static bool read_named_rows(struct reader *reader, yyjson_val *data, struct erro
     if (expected->rank != 2 && !one_column) {
         return refuse(reader, err, "has rows by name, which only fit an input of two dimensions");
     }
-    tensor->shape = (struct tensor_shape){.rank = expected->rank,
-                                          .dimensions = {(int64_t)rows, (int64_t)columns}};
+    tensor->shape = table_shape(expected->rank, rows, columns);
     for (uint32_t i = 0; i < expected->rank; i++) {
         if (expected->dimensions[i] >= 0 &&
             expected->dimensions[i] != tensor->shape.dimensions[i]) {

@@ -151,7 +151,7 @@ struct store_record {
     size_t execution_count;
     bool advances;
     struct wall_time next_run; /* NONE: no further slot */
-    bool disables;             /* a one-shot run has fired */
+    bool disables;             /* a one-shot run has fired; raises the revision */
     const char *parameters;    /* for this once instead of the run's; NULL: the run's */
     const struct execution
         *finished; /* an attempt that ends in the same step, as by STORE_FINISH, and whose
