@@ -111,8 +111,7 @@ static bool find_route(struct call *call, struct error *err) {
 
 static bool admit(struct call *call, struct error *err) {
     struct http_request *request = call->request;
-    return check_state(call->api, err) && call_find_reader(call, err) &&
-           auth_authenticate(call->reader, http_header(request, "Authorization"),
+    return auth_authenticate(call->reader, http_header(request, "Authorization"),
                              http_header(request, "X-API-Key"), &request->arena, &call->principal,
                              err) &&
            check_rate(call, err);
@@ -128,11 +127,25 @@ static struct call *begin(struct http_request *request, struct api *api) {
     return call;
 }
 
+/* Credentials and what the handler reads come from the store in one go. */
+static bool admit_and_handle(struct call *call, struct error *err) {
+    if (!check_state(call->api, err) || !call_find_reader(call, err) ||
+        !store_reader_begin(call->reader, err)) {
+        return false;
+    }
+    /* The handler may have given the call away when it returns. */
+    struct store_reader *reader = call->reader;
+    bool ok = admit(call, err) && call->route->handle(call, err);
+    store_reader_end(reader);
+    return ok;
+}
+
 void api_handle(struct http_request *request, void *api) {
     struct call *call = begin(request, api);
     struct error err;
-    if (!find_route(call, &err) || (!call->route->is_open && !admit(call, &err)) ||
-        !call->route->handle(call, &err)) {
+    bool ok = find_route(call, &err) && (call->route->is_open ? call->route->handle(call, &err)
+                                                              : admit_and_handle(call, &err));
+    if (!ok) {
         answer_error(request, &err);
     }
 }

@@ -1,6 +1,7 @@
 #include "daemon/daemon.h"
 
 #include "api/api.h"
+#include "daemon/zone_watch.h"
 #include "dispatch/dispatch.h"
 #include "http/http.h"
 #include "model/repository.h"
@@ -143,9 +144,17 @@ static bool wait_for_models(struct daemon *daemon) {
     return true;
 }
 
+/* Until a signal comes, looks after the time zones. */
 static void wait_for_signal(struct daemon *daemon) {
-    /* -1 is a descriptor that poll(2) ignores. */
-    wait_unless_signalled(daemon, -1);
+    int zones_fd = zone_watch_open(); /* -1 is a descriptor that poll(2) ignores */
+    while (wait_unless_signalled(daemon, zones_fd)) {
+        if (zone_watch_refresh(zones_fd)) {
+            scheduler_zones_changed(daemon->scheduler);
+        }
+    }
+    if (zones_fd >= 0) {
+        close(zones_fd);
+    }
 }
 
 static void restore_signals(struct daemon *daemon) {

@@ -304,7 +304,8 @@ static size_t layout(uint32_t value, int exponent, char *out) {
         return (size_t)(at - out);
     }
     if (point <= 0) {
-        memcpy(at, "0.0000", 6);
+        memset(at, '0', 6);
+        at[1] = '.';
         at += 2 - point;
         memcpy(at, digits, (size_t)count);
         return (size_t)(at - out) + (size_t)count;
@@ -312,7 +313,8 @@ static size_t layout(uint32_t value, int exponent, char *out) {
     if (point >= count) {
         memcpy(at, digits, (size_t)count);
         memset(at + count, '0', (size_t)(point - count));
-        memcpy(at + point, ".0", 2);
+        at[point] = '.';
+        at[point + 1] = '0';
         return (size_t)point + 2;
     }
     memcpy(at, digits, (size_t)point);
@@ -328,7 +330,8 @@ static size_t write_float(bool negative, uint32_t significand, int exponent_2, b
         *at++ = '-';
     }
     if (significand == 0) {
-        memcpy(at, "0.0", 3);
+        memset(at, '0', 3);
+        at[1] = '.';
         return (size_t)(at - out) + 3;
     }
     int exponent = 0;

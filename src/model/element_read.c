@@ -234,12 +234,12 @@ static bool decode_base64(yyjson_val *value, struct arena *arena, const char **o
     const char *text = yyjson_get_str(value);
     size_t length = yyjson_get_len(value);
     unsigned char piece[PIECE_BYTES];
-    unsigned char *bytes = arena == NULL ? piece : arena_alloc(arena, length / 4 * 3 + 4);
+    unsigned char *bytes = arena == NULL ? NULL : arena_alloc(arena, length / 4 * 3 + 4);
     size_t total = 0;
     for (size_t at = 0; at < length; at += PIECE_CHARACTERS) {
         size_t characters = MIN_OF(length - at, (size_t)PIECE_CHARACTERS);
         size_t size_bytes = 0;
-        if (sodium_base642bin(arena == NULL ? piece : bytes + total, PIECE_BYTES, text + at,
+        if (sodium_base642bin(bytes == NULL ? piece : bytes + total, PIECE_BYTES, text + at,
                               characters, NULL, &size_bytes, NULL,
                               sodium_base64_VARIANT_ORIGINAL) != 0 ||
             (at + characters < length && size_bytes != PIECE_BYTES)) {

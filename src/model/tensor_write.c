@@ -12,9 +12,7 @@ enum { BATCH_ELEMENTS = 256, ELEMENT_BYTES_MAXIMUM = DECIMAL_BYTES + 2 };
 
 static size_t write_special(double value, char *out) {
     const char *name = isnan(value) ? "\"NaN\"" : value > 0 ? "\"Infinity\"" : "\"-Infinity\"";
-    size_t size_bytes = strlen(name);
-    memcpy(out, name, size_bytes);
-    return size_bytes;
+    return (size_t)(stpcpy(out, name) - out);
 }
 
 static size_t write_half(uint16_t bits, char *out) {
@@ -70,11 +68,8 @@ static size_t write_number(const struct tensor *tensor, size_t index, char *out)
         return decimal_write_unsigned(((const uint32_t *)data)[index], out);
     case TENSOR_UINT64:
         return decimal_write_unsigned(((const uint64_t *)data)[index], out);
-    case TENSOR_BOOL: {
-        bool value = ((const uint8_t *)data)[index] != 0;
-        memcpy(out, value ? "true" : "false", 5);
-        return value ? 4 : 5;
-    }
+    case TENSOR_BOOL:
+        return (size_t)(stpcpy(out, ((const uint8_t *)data)[index] != 0 ? "true" : "false") - out);
     case TENSOR_BYTES:
     case TENSOR_OTHER:
         break;

@@ -16,6 +16,7 @@ enum letter_kind {
     LETTER_STARTED,      /* struct flight, as the next */
     LETTER_RAN,
     LETTER_FINISHED,
+    LETTER_ZONES,        /* struct run_letter, empty */
     LETTER_STOP,         /* in struct scheduler */
 };
 

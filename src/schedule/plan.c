@@ -1,7 +1,8 @@
 #include "schedule/plan.h"
 
+#include "clock/zone.h"
+
 #include <stdlib.h>
-#include <string.h>
 
 #define EXECUTION_OF(node_pointer) CONTAINER_OF(node_pointer, struct plan_execution, node)
 
@@ -663,6 +664,53 @@ void plan_begin(struct plan *plan, struct wall_time now) {
         }
     }
     free(run_keys);
+}
+
+/* A slot that has come already stays what it is; one that is still to come goes where the zone has it now. */
+static void correct_next_slot(struct plan *plan, struct plan_entry *entry, struct wall_time now) {
+    if (entry->removed || wall_time_is_none(entry->next_slot) || entry->next_slot.us <= now.us) {
+        return;
+    }
+    struct wall_time corrected = timetable_next(&entry->timetable, now);
+    if (corrected.us == entry->next_slot.us || entry->recording) {
+        return;
+    }
+    /* Only the schedule moves; there is no slot to account for. */
+    struct plan_record *record = new_record(entry);
+    record->advances = true;
+    record->first_slot = entry->next_slot;
+    record->last_slot = now;
+    record->next_run = corrected;
+    entry->recording = true;
+    reheap(plan, entry);
+    plan->effects.record(plan->effects.context, record);
+}
+
+void plan_correct_next_slot(struct plan *plan, int64_t run_key, struct wall_time now) {
+    struct plan_entry *entry = find_entry(plan, run_key);
+    if (entry != NULL) {
+        correct_next_slot(plan, entry, now);
+    }
+}
+
+void plan_zones_changed(struct plan *plan, struct wall_time now) {
+    for (size_t i = 0; i < plan->entries.capacity; i++) {
+        struct plan_entry *entry = plan->entries.places[i].value;
+        const struct zone *zone = NULL;
+        struct error ignored; /* a zone that is gone goes on as it was */
+        if (entry == NULL || !zone_open(zone_name(entry->timetable.zone), &zone, &ignored)) {
+            continue;
+        }
+        if (zone == entry->timetable.zone) {
+            zone_unref(zone);
+            continue;
+        }
+        zone_unref(entry->timetable.zone);
+        entry->timetable.zone = zone;
+        /* A record that is on its way computed the next slot by the old zone: it is not taken over. */
+        entry->schedule_serial = ++plan->last_schedule_serial;
+        correct_next_slot(plan, entry, now);
+    }
 }
 
 void plan_clock_stepped(struct plan *plan, struct wall_time now) { plan->watched_since = now; }

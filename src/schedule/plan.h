@@ -177,6 +177,12 @@ struct wall_time plan_next_wake(const struct plan *plan);
 /* The wall clock jumped forward, or the machine slept: slots in between came due unwatched. */
 void plan_clock_stepped(struct plan *plan, struct wall_time now);
 
+/* The time zones were read anew (zone_cache_refresh): runs in a zone that is not what it was are due by the new one
+ * from `now` on. */
+void plan_zones_changed(struct plan *plan, struct wall_time now);
+/* The same for one run, whose next slot was stored by an earlier process under whatever the zone was then. */
+void plan_correct_next_slot(struct plan *plan, int64_t run_key, struct wall_time now);
+
 /* `failure` is ERROR_NONE or the kind with which the store refused. Frees the record. */
 void plan_recorded(struct plan *plan, struct plan_record *record, enum error_kind failure,
                    struct wall_time now);

@@ -353,6 +353,10 @@ static void handle_letter(struct scheduler *scheduler, struct scheduler_letter *
         free(removal);
         break;
     }
+    case LETTER_ZONES:
+        plan_zones_changed(&scheduler->plan, scheduler->now);
+        free(CONTAINER_OF(letter, struct run_letter, letter));
+        break;
     case LETTER_TRIGGER:
         handle_trigger(scheduler, CONTAINER_OF(letter, struct scheduler_trigger, letter));
         break;
@@ -524,6 +528,7 @@ static void load_run(const struct run *run, void *context) {
         return;
     }
     plan_put(&scheduler->plan, entry);
+    plan_correct_next_slot(&scheduler->plan, run->key, scheduler->now);
 }
 
 struct adoption {
@@ -602,6 +607,11 @@ void scheduler_remove_run(struct scheduler *scheduler, int64_t run_key) {
     send(scheduler, &letter->letter, LETTER_REMOVE_RUN);
 }
 
+void scheduler_zones_changed(struct scheduler *scheduler) {
+    struct run_letter *letter = must_alloc_zeroed(1, sizeof *letter);
+    send(scheduler, &letter->letter, LETTER_ZONES);
+}
+
 void scheduler_trigger(struct scheduler *scheduler, struct scheduler_trigger *trigger) {
     send(scheduler, &trigger->letter, LETTER_TRIGGER);
 }
@@ -627,6 +637,7 @@ static void discard_letter(struct scheduler_letter *letter) {
         break;
     }
     case LETTER_REMOVE_RUN:
+    case LETTER_ZONES:
         free(CONTAINER_OF(letter, struct run_letter, letter));
         break;
     case LETTER_TRIGGER: {

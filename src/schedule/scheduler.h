@@ -50,6 +50,9 @@ void plan_entry_set_revision(struct plan_entry *entry, uint64_t revision, bool k
 void scheduler_put_run(struct scheduler *scheduler, struct plan_entry *entry);
 void scheduler_remove_run(struct scheduler *scheduler, int64_t run_key);
 
+/* The time zones were read anew. Any thread. */
+void scheduler_zones_changed(struct scheduler *scheduler);
+
 /* A trigger by hand. The sender owns it until `done`, which is called on some thread, once:
  * with `ok` and the execution (final, or queued/running where `wait` is false), or with the error. */
 struct scheduler_trigger {

@@ -53,6 +53,8 @@ struct store_driver {
     bool (*reader_open)(struct store_session *session, struct store_reader **out_reader,
                         struct error *err);
     void (*reader_close)(struct store_reader *reader);
+    bool (*reader_begin)(struct store_reader *reader, struct error *err);
+    void (*reader_end)(struct store_reader *reader);
 
     /* As in store.h. */
     bool (*get_run)(struct store_reader *reader, int64_t key, struct arena *arena,

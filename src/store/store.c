@@ -88,6 +88,12 @@ void store_reader_close(struct store_reader *reader) {
     }
 }
 
+bool store_reader_begin(struct store_reader *reader, struct error *err) {
+    return reader->driver->reader_begin(reader, err);
+}
+
+void store_reader_end(struct store_reader *reader) { reader->driver->reader_end(reader); }
+
 bool store_get_run(struct store_reader *reader, int64_t key, struct arena *arena,
                    struct run *out_run, struct error *err) {
     return reader->driver->get_run(reader, key, arena, out_run, err);

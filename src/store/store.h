@@ -56,6 +56,11 @@ MUST_CHECK bool store_reader_open(struct store *store, struct store_reader **out
                                   struct error *err);
 void store_reader_close(struct store_reader *reader);
 
+/* Several reads as one: what is read between the two is of one moment, and each read costs less (a lock of the file
+ * is taken once instead of for each). They nest. Keep it short: what is written meanwhile cannot be tidied up. */
+MUST_CHECK bool store_reader_begin(struct store_reader *reader, struct error *err);
+void store_reader_end(struct store_reader *reader);
+
 /* ERROR_NOT_FOUND for a key that is not there or was deleted. Ownership is the caller's check. */
 MUST_CHECK bool store_get_run(struct store_reader *reader, int64_t key, struct arena *arena,
                               struct run *out_run, struct error *err);

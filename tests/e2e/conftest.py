@@ -37,12 +37,13 @@ def wait_for(condition, what="it", limit_s=LIMIT_S):
 class Daemon:
     """One orrery serve, with its store and its models in a folder of its own."""
 
-    def __init__(self, folder, models=EXAMPLE_MODELS, options=()):
+    def __init__(self, folder, models=EXAMPLE_MODELS, options=(), environment=None):
         self.folder = pathlib.Path(folder)
         self.db = self.folder / "orrery.db"
         self.models = pathlib.Path(models)
         self.log = self.folder / "orrery.log"
         self.options = list(options)
+        self.environment = {**os.environ, **(environment or {})}
         self.process = None
         self.url = None
         self.log_start = 0
@@ -53,7 +54,8 @@ class Daemon:
             self.process = subprocess.Popen(
                 [BINARY, "serve", "--listen", "127.0.0.1:0", "--db", str(self.db),
                  "--models", str(self.models), *self.options],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
+                env=self.environment)
         self.url = "http://" + wait_for(self._address, "the port")
         wait_for(self._is_ready, "readiness")
         return self
@@ -123,8 +125,8 @@ def make_daemon(tmp_path_factory):
     """Makes daemons that are ended with the module."""
     daemons = []
 
-    def make(models=EXAMPLE_MODELS, options=()):
-        daemon = Daemon(tmp_path_factory.mktemp("orrery"), models, options)
+    def make(models=EXAMPLE_MODELS, options=(), environment=None):
+        daemon = Daemon(tmp_path_factory.mktemp("orrery"), models, options, environment)
         daemons.append(daemon)
         return daemon
 

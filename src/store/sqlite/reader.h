@@ -11,6 +11,7 @@
 struct sqlite_reader {
     struct store_reader reader; /* first */
     struct sqlite_connection connection;
+    uint32_t depth; /* of sqlite_begin_reading */
 };
 
 static inline struct sqlite_reader *sqlite_reader_of(struct store_reader *reader) {
@@ -43,7 +44,7 @@ enum reading_statement {
     READ_ALL_API_KEYS,
 };
 
-/* What is read between these is of one moment. */
+/* What is read between these is of one moment. They nest. */
 MUST_CHECK bool sqlite_begin_reading(struct sqlite_reader *reader, struct error *err);
 void sqlite_end_reading(struct sqlite_reader *reader);
 

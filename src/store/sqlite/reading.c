@@ -94,19 +94,34 @@ void sqlite_reader_close(struct store_reader *base) {
 
 bool sqlite_begin_reading(struct sqlite_reader *reader, struct error *err) {
     sqlite3_stmt *statement;
-    return sqlite_statement(&reader->connection, READ_BEGIN, &statement, err) &&
-           sqlite_run(&reader->connection, statement, err);
+    if (reader->depth == 0 &&
+        (!sqlite_statement(&reader->connection, READ_BEGIN, &statement, err) ||
+         !sqlite_run(&reader->connection, statement, err))) {
+        return false;
+    }
+    reader->depth++;
+    return true;
 }
 
 void sqlite_end_reading(struct sqlite_reader *reader) {
     sqlite3_stmt *statement;
     struct error ignored;
+    ASSERT(reader->depth > 0);
+    if (--reader->depth > 0) {
+        return;
+    }
     /* Nothing was written, so that there is nothing to lose if it fails. */
     if (!sqlite_statement(&reader->connection, READ_COMMIT, &statement, &ignored) ||
         !sqlite_run(&reader->connection, statement, &ignored)) {
         sqlite_rollback(&reader->connection);
     }
 }
+
+bool sqlite_reader_begin(struct store_reader *base, struct error *err) {
+    return sqlite_begin_reading(sqlite_reader_of(base), err);
+}
+
+void sqlite_reader_end(struct store_reader *base) { sqlite_end_reading(sqlite_reader_of(base)); }
 
 bool sqlite_next_row(struct sqlite_reader *reader, sqlite3_stmt *statement, bool *out_row,
                      struct error *err) {

@@ -44,6 +44,8 @@ enum store_applied sqlite_apply_finish(struct store_session *session, struct sto
 bool sqlite_reader_open(struct store_session *session, struct store_reader **out_reader,
                         struct error *err);
 void sqlite_reader_close(struct store_reader *base);
+bool sqlite_reader_begin(struct store_reader *base, struct error *err);
+void sqlite_reader_end(struct store_reader *base);
 bool sqlite_get_run(struct store_reader *base, int64_t key, struct arena *arena,
                     struct run *out_run, struct error *err);
 bool sqlite_list_runs(struct store_reader *base, const struct run_filter *filter,
