@@ -51,7 +51,8 @@ bool call_find_reader(struct call *call, struct error *err) {
             return false;
         }
         pthread_mutex_lock(&api->mutex);
-        api->readers = must_realloc(api->readers, (api->reader_count + 1) * sizeof *api->readers);
+        api->readers =
+            must_realloc(api->readers, (api->reader_count + 1) * sizeof(struct store_reader *));
         api->readers[api->reader_count++] = reader;
         pthread_mutex_unlock(&api->mutex);
         mine.serial = api->serial;

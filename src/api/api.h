@@ -37,11 +37,11 @@ void api_free(struct api *api);
 enum api_state { API_STARTING, API_READY, API_DRAINING };
 void api_set_state(struct api *api, enum api_state state);
 
-/* For struct http_options; `api` is the context. */
+/* For struct http_options; the context is the api. */
 void api_handle(struct http_request *request, void *api);
 void api_refuse(struct http_request *request, const struct error *err, void *api);
 /* One line in the log: method, path, status, duration, owner. Reads that went well are logged as debug, all else
  * as info. */
-void api_answered(struct http_request *request, int status, void *api);
+void api_answered(struct http_request *request, int status, void *context);
 
 #endif

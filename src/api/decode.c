@@ -24,8 +24,8 @@ enum field_type {
 
 struct field {
     const char *name;
+    size_t offset; /* in struct run */
     enum field_type type;
-    size_t offset;    /* in struct run */
     bool is_required; /* in a new run, and never null */
     int64_t minimum;  /* characters, microseconds or the number itself */
     int64_t maximum;
@@ -34,38 +34,38 @@ struct field {
 #define AT(member) offsetof(struct run, member)
 
 static const struct field run_fields[] = {
-    {"model_name", FIELD_STRING, AT(model_name), true, 1, MODEL_NAME_CHARACTERS_MAXIMUM},
-    {"schedule", FIELD_STRING, AT(schedule), true, 1, SCHEDULE_CHARACTERS_MAXIMUM},
-    {"parameters", FIELD_JSON, AT(parameters), false, 0, 0},
-    {"enabled", FIELD_BOOLEAN, AT(enabled), false, 0, 0},
-    {"timezone", FIELD_STRING, AT(zone_name), false, 1, ZONE_CHARACTERS_MAXIMUM},
-    {"name", FIELD_STRING, AT(name), false, 0, NAME_CHARACTERS_MAXIMUM},
-    {"description", FIELD_STRING, AT(description), false, 0, DESCRIPTION_CHARACTERS_MAXIMUM},
-    {"start_at", FIELD_TIME, AT(start_at), false, 0, 0},
-    {"end_at", FIELD_TIME, AT(end_at), false, 0, 0},
-    {"jitter", FIELD_DURATION, AT(jitter), false, 0, HOURS(JITTER_HOURS_MAXIMUM)},
-    {"overlap", FIELD_OVERLAP, AT(overlap), false, 0, 0},
-    {"catchup", FIELD_CATCHUP, AT(catchup), false, 0, 0},
-    {"catchup_window", FIELD_DURATION, AT(catchup_window), false, 0,
+    {"model_name", AT(model_name), FIELD_STRING, true, 1, MODEL_NAME_CHARACTERS_MAXIMUM},
+    {"schedule", AT(schedule), FIELD_STRING, true, 1, SCHEDULE_CHARACTERS_MAXIMUM},
+    {"parameters", AT(parameters), FIELD_JSON, false, 0, 0},
+    {"enabled", AT(enabled), FIELD_BOOLEAN, false, 0, 0},
+    {"timezone", AT(zone_name), FIELD_STRING, false, 1, ZONE_CHARACTERS_MAXIMUM},
+    {"name", AT(name), FIELD_STRING, false, 0, NAME_CHARACTERS_MAXIMUM},
+    {"description", AT(description), FIELD_STRING, false, 0, DESCRIPTION_CHARACTERS_MAXIMUM},
+    {"start_at", AT(start_at), FIELD_TIME, false, 0, 0},
+    {"end_at", AT(end_at), FIELD_TIME, false, 0, 0},
+    {"jitter", AT(jitter), FIELD_DURATION, false, 0, HOURS(JITTER_HOURS_MAXIMUM)},
+    {"overlap", AT(overlap), FIELD_OVERLAP, false, 0, 0},
+    {"catchup", AT(catchup), FIELD_CATCHUP, false, 0, 0},
+    {"catchup_window", AT(catchup_window), FIELD_DURATION, false, 0,
      HOURS(CATCHUP_WINDOW_DAYS_MAXIMUM * 24)},
-    {"dst_missing", FIELD_DST_MISSING, AT(dst_missing), false, 0, 0},
-    {"dst_repeated", FIELD_DST_REPEATED, AT(dst_repeated), false, 0, 0},
-    {"timeout", FIELD_DURATION, AT(timeout), false, 1, HOURS(TIMEOUT_HOURS_MAXIMUM)},
-    {"retry", FIELD_RETRY, AT(retry), false, 0, 0},
-    {"model_version", FIELD_INTEGER, AT(model_version), false, 1, INT32_MAX},
-    {"secrets", FIELD_UNSUPPORTED, 0, false, 0, 0},
-    {"run_id", FIELD_READ_ONLY, 0, false, 0, 0},
-    {"last_run", FIELD_READ_ONLY, 0, false, 0, 0},
-    {"next_run", FIELD_READ_ONLY, 0, false, 0, 0},
-    {"next_runs", FIELD_READ_ONLY, 0, false, 0, 0},
-    {"created_at", FIELD_READ_ONLY, 0, false, 0, 0},
-    {"updated_at", FIELD_READ_ONLY, 0, false, 0, 0},
+    {"dst_missing", AT(dst_missing), FIELD_DST_MISSING, false, 0, 0},
+    {"dst_repeated", AT(dst_repeated), FIELD_DST_REPEATED, false, 0, 0},
+    {"timeout", AT(timeout), FIELD_DURATION, false, 1, HOURS(TIMEOUT_HOURS_MAXIMUM)},
+    {"retry", AT(retry), FIELD_RETRY, false, 0, 0},
+    {"model_version", AT(model_version), FIELD_INTEGER, false, 1, INT32_MAX},
+    {"secrets", 0, FIELD_UNSUPPORTED, false, 0, 0},
+    {"run_id", 0, FIELD_READ_ONLY, false, 0, 0},
+    {"last_run", 0, FIELD_READ_ONLY, false, 0, 0},
+    {"next_run", 0, FIELD_READ_ONLY, false, 0, 0},
+    {"next_runs", 0, FIELD_READ_ONLY, false, 0, 0},
+    {"created_at", 0, FIELD_READ_ONLY, false, 0, 0},
+    {"updated_at", 0, FIELD_READ_ONLY, false, 0, 0},
 };
 
 static const struct field retry_fields[] = {
-    {"max_attempts", FIELD_INTEGER, AT(retry.max_attempts), false, 0, RETRY_ATTEMPTS_MAXIMUM},
-    {"backoff", FIELD_DURATION, AT(retry.backoff), false, 0, HOURS(24)},
-    {"max_backoff", FIELD_DURATION, AT(retry.max_backoff), false, 0, HOURS(24)},
+    {"max_attempts", AT(retry.max_attempts), FIELD_INTEGER, false, 0, RETRY_ATTEMPTS_MAXIMUM},
+    {"backoff", AT(retry.backoff), FIELD_DURATION, false, 0, HOURS(24)},
+    {"max_backoff", AT(retry.max_backoff), FIELD_DURATION, false, 0, HOURS(24)},
 };
 
 struct decoding {

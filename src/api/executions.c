@@ -70,7 +70,7 @@ static bool read_filter(struct call *call, struct query_parameter *query,
 }
 
 static void add_next_page(struct call *call, struct query_parameter *query, int64_t last_key) {
-    char cursor[UUID_TEXT_BYTES];
+    char *cursor = arena_alloc(call_arena(call), UUID_TEXT_BYTES);
     identity_format(last_key, call_store_tag(call), cursor);
     query[LIST_CURSOR].value = cursor;
     struct text links;

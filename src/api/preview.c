@@ -84,7 +84,7 @@ static struct wall_time append_fire_times(struct text *body, const struct previe
 
 static void append_warnings(struct text *body, const struct preview *preview,
                             struct wall_time last) {
-    struct wall_time until = {preview->from.us + WATCHED_DAYS * 86400 * US_PER_SECOND};
+    struct wall_time until = {preview->from.us + WATCHED_DAYS * (86400 * US_PER_SECOND)};
     until.us = MAX_OF(until.us, last.us);
     struct cron_shift shifts[WARNINGS_MAXIMUM];
     size_t count =

@@ -1,6 +1,7 @@
 #include "api/query.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -25,16 +26,13 @@ static bool take_parameter(void *context, const char *name, const char *value) {
         reading->parameters[i].value = value;
         return true;
     }
-    char known[256] = "";
-    for (size_t i = 0; i < reading->count; i++) {
-        size_t used = strlen(known);
-        if (used + strlen(reading->parameters[i].name) + 3 < sizeof known) {
-            strcat(strcat(known, i == 0 ? "" : ", "), reading->parameters[i].name);
-        }
+    char known[128] = "there is none here";
+    for (size_t i = 0, used = 0; i < reading->count && used < sizeof known; i++) {
+        used += (size_t)snprintf(known + used, sizeof known - used,
+                                 i == 0 ? "there are %s" : ", %s", reading->parameters[i].name);
     }
     reading->ok = error_set_field(reading->err, ERROR_INVALID, name,
-                                  "unknown query parameter '%.100s'; there %s%s", name,
-                                  reading->count == 0 ? "is none here" : "are ", known);
+                                  "unknown query parameter '%.100s'; %s", name, known);
     return false;
 }
 

@@ -3,21 +3,21 @@
 #include <string.h>
 
 static const struct route routes[] = {
-    {HTTP_GET, "/api/scheduled/{run_id}", runs_get, false},
-    {HTTP_POST, "/api/scheduled/{run_id}/trigger", runs_trigger, false},
-    {HTTP_POST, "/api/scheduled", runs_create, false},
-    {HTTP_GET, "/api/scheduled", runs_list, false},
-    {HTTP_PUT, "/api/scheduled/{run_id}", runs_update, false},
-    {HTTP_DELETE, "/api/scheduled/{run_id}", runs_delete, false},
-    {HTTP_GET, "/api/scheduled/{run_id}/executions", executions_list, false},
-    {HTTP_GET, "/api/scheduled/{run_id}/explain", runs_explain, false},
-    {HTTP_GET, "/api/executions/{execution_id}", executions_get, false},
-    {HTTP_POST, "/api/models/{name}/predict", models_predict, false},
-    {HTTP_GET, "/api/models", models_list, false},
-    {HTTP_GET, "/api/models/{name}", models_get, false},
-    {HTTP_GET, "/api/schedule/preview", schedule_preview, false},
-    {HTTP_GET, "/healthz", health_alive, true},
-    {HTTP_GET, "/readyz", health_ready, true},
+    {"/api/scheduled/{run_id}", runs_get, HTTP_GET, false},
+    {"/api/scheduled/{run_id}/trigger", runs_trigger, HTTP_POST, false},
+    {"/api/scheduled", runs_create, HTTP_POST, false},
+    {"/api/scheduled", runs_list, HTTP_GET, false},
+    {"/api/scheduled/{run_id}", runs_update, HTTP_PUT, false},
+    {"/api/scheduled/{run_id}", runs_delete, HTTP_DELETE, false},
+    {"/api/scheduled/{run_id}/executions", executions_list, HTTP_GET, false},
+    {"/api/scheduled/{run_id}/explain", runs_explain, HTTP_GET, false},
+    {"/api/executions/{execution_id}", executions_get, HTTP_GET, false},
+    {"/api/models/{name}/predict", models_predict, HTTP_POST, false},
+    {"/api/models", models_list, HTTP_GET, false},
+    {"/api/models/{name}", models_get, HTTP_GET, false},
+    {"/api/schedule/preview", schedule_preview, HTTP_GET, false},
+    {"/healthz", health_alive, HTTP_GET, true},
+    {"/readyz", health_ready, HTTP_GET, true},
 };
 
 struct piece {

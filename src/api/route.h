@@ -5,9 +5,9 @@
 #include "api/call.h"
 
 struct route {
-    enum http_method method;
     const char *pattern; /* "{…}" stands for one part of the path */
     bool (*handle)(struct call *call, struct error *err);
+    enum http_method method;
     bool is_open; /* no credentials, also while starting and draining */
 };
 

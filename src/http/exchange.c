@@ -14,7 +14,10 @@ enum {
     /* A body up to this length is received straight into the arena. */
     ARENA_BODY_BYTES = 16 * 1024,
     BODY_STEP_BYTES = 64 * 1024,
+    GATE_LOOK_MS = 10,
 };
+
+#define NS_PER_MS INT64_C(1000000)
 
 /* --- gate --------------------------------------------------------------------------------------- */
 
@@ -49,31 +52,31 @@ void gate_leave(struct gate *gate) {
     atomic_fetch_sub(&gate->count, 1);
 }
 
-void gate_wait(struct gate *gate, int64_t limit_ms) {
-    struct timespec deadline;
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += limit_ms / 1000;
-    deadline.tv_nsec += limit_ms % 1000 * 1000000;
-    if (deadline.tv_nsec >= 1000000000) {
-        deadline.tv_sec++;
-        deadline.tv_nsec -= 1000000000;
+static struct timespec after_ms(int64_t ms) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    time.tv_sec += ms / 1000;
+    time.tv_nsec += ms % 1000 * NS_PER_MS;
+    if (time.tv_nsec >= 1000 * NS_PER_MS) {
+        time.tv_sec++;
+        time.tv_nsec -= 1000 * NS_PER_MS;
     }
+    return time;
+}
+
+static bool has_passed(const struct timespec *time) {
+    struct timespec now = after_ms(0);
+    return now.tv_sec > time->tv_sec ||
+           (now.tv_sec == time->tv_sec && now.tv_nsec >= time->tv_nsec);
+}
+
+void gate_wait(struct gate *gate, int64_t limit_ms) {
+    struct timespec deadline = after_ms(MAX_OF(limit_ms, INT64_C(0)));
     atomic_store(&gate->awaited, true);
     pthread_mutex_lock(&gate->mutex);
-    while (atomic_load(&gate->count) > 0) {
+    while (atomic_load(&gate->count) > 0 && (limit_ms < 0 || !has_passed(&deadline))) {
         /* A leaver that looked at `awaited` just before it was set does not signal: look again soon. */
-        struct timespec soon;
-        clock_gettime(CLOCK_MONOTONIC, &soon);
-        if (limit_ms >= 0 &&
-            (soon.tv_sec > deadline.tv_sec ||
-             (soon.tv_sec == deadline.tv_sec && soon.tv_nsec >= deadline.tv_nsec))) {
-            break;
-        }
-        soon.tv_nsec += 10 * 1000000;
-        if (soon.tv_nsec >= 1000000000) {
-            soon.tv_sec++;
-            soon.tv_nsec -= 1000000000;
-        }
+        struct timespec soon = after_ms(GATE_LOOK_MS);
         (void)pthread_cond_timedwait(&gate->changed, &gate->mutex, &soon);
     }
     pthread_mutex_unlock(&gate->mutex);
@@ -150,6 +153,7 @@ void exchange_begin(struct exchange *exchange, const char *uri) {
 void exchange_end(struct exchange *exchange) {
     if (exchange->body_is_malloced) {
         free(exchange->body);
+        atomic_fetch_sub(&exchange->server->body_bytes, exchange->budget_bytes);
     }
     free(exchange->taken);
     struct arena arena = exchange->request.arena;
@@ -186,23 +190,32 @@ void exchange_take_header(struct exchange *exchange, const char *method) {
 /* --- the body ----------------------------------------------------------------------------------- */
 
 void exchange_expect_body(struct exchange *exchange, size_t length_bytes) {
-    if (length_bytes == 0) {
-        return;
-    }
-    if (length_bytes <= ARENA_BODY_BYTES) {
+    /* Memory for a larger one comes as the bytes do: an announced length costs a stranger nothing. */
+    if (length_bytes > 0 && length_bytes <= ARENA_BODY_BYTES) {
         exchange->body = arena_alloc(&exchange->request.arena, length_bytes + 1);
         exchange->body_capacity_bytes = length_bytes;
-        return;
     }
-    /* Memory comes as the bytes do: an announced length costs a stranger nothing. */
-    exchange->body_capacity_bytes = MIN_OF(length_bytes, (size_t)BODY_STEP_BYTES);
-    exchange->body = must_alloc(exchange->body_capacity_bytes + 1);
-    exchange->body_is_malloced = true;
 }
 
-static void grow_body(struct exchange *exchange, size_t needed_bytes) {
+/* Takes memory for bodies out of the server's budget: who may send nothing at all is only found out when the body is
+ * there. False: it is used up. */
+static bool take_budget(struct exchange *exchange, size_t size_bytes) {
+    _Atomic size_t *used = &exchange->server->body_bytes;
+    if (atomic_fetch_add(used, size_bytes) + size_bytes > BODIES_BYTES_MAXIMUM) {
+        atomic_fetch_sub(used, size_bytes);
+        return false;
+    }
+    exchange->budget_bytes += size_bytes;
+    return true;
+}
+
+static bool grow_body(struct exchange *exchange, size_t needed_bytes) {
     size_t capacity = MAX_OF(needed_bytes, exchange->body_capacity_bytes * 2);
+    capacity = MAX_OF(capacity, (size_t)BODY_STEP_BYTES);
     capacity = MIN_OF(capacity, exchange->server->options.body_maximum_bytes);
+    if (!take_budget(exchange, capacity - exchange->budget_bytes)) {
+        return false;
+    }
     if (exchange->body_is_malloced) {
         exchange->body = must_realloc(exchange->body, capacity + 1);
     } else {
@@ -214,18 +227,20 @@ static void grow_body(struct exchange *exchange, size_t needed_bytes) {
         exchange->body_is_malloced = true;
     }
     exchange->body_capacity_bytes = capacity;
+    return true;
 }
 
 void exchange_receive(struct exchange *exchange, const char *bytes, size_t size_bytes) {
     size_t room = exchange->server->options.body_maximum_bytes - exchange->request.body_bytes;
-    if (exchange->is_too_large || size_bytes > room) {
-        exchange->is_too_large = true;
+    size_t needed = exchange->request.body_bytes + size_bytes;
+    exchange->is_too_large = exchange->is_too_large || size_bytes > room;
+    if (!exchange->is_too_large && !exchange->is_crowded_out &&
+        needed > exchange->body_capacity_bytes) {
+        exchange->is_crowded_out = !grow_body(exchange, needed);
+    }
+    if (exchange->is_too_large || exchange->is_crowded_out) {
         exchange->dropped_bytes += size_bytes;
         return;
-    }
-    size_t needed = exchange->request.body_bytes + size_bytes;
-    if (needed > exchange->body_capacity_bytes) {
-        grow_body(exchange, needed);
     }
     memcpy(exchange->body + exchange->request.body_bytes, bytes, size_bytes);
     exchange->request.body_bytes = needed;

@@ -14,6 +14,8 @@ enum {
     EXCHANGE_HEADERS_MAXIMUM = 16,
     /* A larger chunk of an arena is not kept for the connection's next request. */
     EXCHANGE_KEPT_BYTES = 32 * 1024,
+    /* Of bodies beyond the smallest, on all connections together. At least one of the greatest size fits. */
+    BODIES_BYTES_MAXIMUM = 1 << 30,
 };
 
 enum exchange_state {
@@ -49,6 +51,8 @@ struct exchange {
     char *body; /* being received */
     size_t body_capacity_bytes;
     bool body_is_malloced; /* else in the arena */
+    size_t budget_bytes;   /* taken from the server's, while it is malloced */
+    bool is_crowded_out;   /* the budget was used up */
     size_t dropped_bytes;  /* of a body that is too large */
 
     int status;
@@ -74,9 +78,10 @@ struct http_server {
     int listen_fd;
     char address[80];
     _Atomic bool quiescing;
-    struct gate handling; /* handlers and steps that run */
-    struct gate deferred; /* requests that another thread has */
-    struct gate sending;  /* answers that are not sent yet */
+    _Atomic size_t body_bytes; /* that large bodies take now */
+    struct gate handling;      /* handlers and steps that run */
+    struct gate deferred;      /* requests that another thread has */
+    struct gate sending;       /* answers that are not sent yet */
 };
 
 void gate_init(struct gate *gate);

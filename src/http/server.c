@@ -123,6 +123,9 @@ static void call_handler(struct exchange *exchange) {
     struct error err;
     if (exchange->is_too_large) {
         refuse_too_large(exchange);
+    } else if (exchange->is_crowded_out) {
+        error_set(&err, ERROR_UNAVAILABLE, "too many large requests at the same time");
+        refuse(exchange, &err);
     } else if (exchange->is_malformed) {
         error_set(&err, ERROR_MALFORMED, "the path has a bad percent-encoding or a NUL");
         refuse(exchange, &err);

@@ -8,7 +8,10 @@
 
 /* --- reading ----------------------------------------------------------------------------------- */
 
-/* What a number's text says, as far as 19 digits hold it. */
+/* As many digits as 64 bits hold whatever they are. */
+enum { EXACT_DIGITS = 19 };
+
+/* What a number's text says, as far as that many digits hold it. */
 struct decimal {
     bool negative;
     bool exact; /* mantissa * 10^exponent is all of it */
@@ -16,10 +19,13 @@ struct decimal {
     int exponent;
 };
 
-static const char *read_digits(const char *at, struct decimal *decimal, int *digits,
-                               bool fraction) {
-    for (; *at >= '0' && *at <= '9'; at++) {
-        if (*digits < 19) {
+static bool is_digit(char character) { return character >= '0' && character <= '9'; }
+
+/* Digits of which some may not fit; `fraction`: they stand behind the point. */
+static const char *read_many_digits(const char *at, struct decimal *decimal, int *digits,
+                                    bool fraction) {
+    for (; is_digit(*at); at++) {
+        if (*digits < EXACT_DIGITS) {
             decimal->mantissa = decimal->mantissa * 10 + (uint64_t)(*at - '0');
             *digits += decimal->mantissa != 0;
             decimal->exponent -= fraction;
@@ -31,19 +37,41 @@ static const char *read_digits(const char *at, struct decimal *decimal, int *dig
     return at;
 }
 
+static const char *read_long_mantissa(const char *at, struct decimal *decimal) {
+    int digits = 0;
+    decimal->mantissa = 0;
+    decimal->exponent = 0;
+    at = read_many_digits(at, decimal, &digits, false);
+    return *at == '.' ? read_many_digits(at + 1, decimal, &digits, true) : at;
+}
+
+/* Most numbers have few digits; what has many, leading zeros included, is read again with care. */
+static const char *read_mantissa(const char *start, struct decimal *decimal) {
+    uint64_t mantissa = 0;
+    const char *at = start;
+    for (; is_digit(*at); at++) {
+        mantissa = mantissa * 10 + (uint64_t)(*at - '0');
+    }
+    if (*at == '.') {
+        const char *point = at++;
+        for (; is_digit(*at); at++) {
+            mantissa = mantissa * 10 + (uint64_t)(*at - '0');
+        }
+        decimal->exponent = (int)MIN_OF(at - point - 1, EXACT_DIGITS) * -1;
+    }
+    decimal->mantissa = mantissa;
+    return at - start > EXACT_DIGITS ? read_long_mantissa(start, decimal) : at;
+}
+
 static struct decimal scan(const char *text) {
     struct decimal decimal = {.negative = *text == '-', .exact = true};
-    int digits = 0;
-    const char *at = read_digits(text + decimal.negative, &decimal, &digits, false);
-    if (*at == '.') {
-        at = read_digits(at + 1, &decimal, &digits, true);
-    }
+    const char *at = read_mantissa(text + decimal.negative, &decimal);
     if (*at == 'e' || *at == 'E') {
         at++;
         bool negative = *at == '-';
         at += *at == '-' || *at == '+';
         int exponent = 0;
-        for (; *at >= '0' && *at <= '9'; at++) {
+        for (; is_digit(*at); at++) {
             exponent = MIN_OF(exponent * 10 + (*at - '0'), 100000);
         }
         decimal.exponent += negative ? -exponent : exponent;

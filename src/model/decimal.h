@@ -27,7 +27,8 @@ uint16_t half_from_double(double value);
 float half_to_float(uint16_t bits);
 
 /* Returns how many bytes were written. The value is finite. A whole number is written "1.0", so that
- * who reads it knows it for a float; very large and small ones as "1e-9". */
+ * who reads it knows it for a float, and in all of its digits while it is below 2^24 (the half 65504 is not
+ * "65500.0", which would read back to it, too); very large and small ones as "1e-9". */
 size_t decimal_write_float(float value, char out[static DECIMAL_BYTES]);
 size_t decimal_write_half(uint16_t bits, char out[static DECIMAL_BYTES]);
 size_t decimal_write_signed(int64_t value, char out[static DECIMAL_BYTES]);

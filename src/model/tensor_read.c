@@ -122,16 +122,24 @@ static bool check_lengths(struct reader *reader, yyjson_val *value, struct error
     return true;
 }
 
+static bool read_element(struct reader *reader, yyjson_val *value, struct error *err) {
+    return element_from_json(value, reader->tensor, reader->next++, reader->arena, err) ||
+           refuse_element(reader, err);
+}
+
 static bool read_elements(struct reader *reader, yyjson_val *value, struct error *err) {
-    if (reader->depth == reader->tensor->shape.rank) {
-        return element_from_json(value, reader->tensor, reader->next++, reader->arena, err) ||
-               refuse_element(reader, err);
+    uint32_t depth = reader->depth;
+    uint32_t rank = reader->tensor->shape.rank;
+    if (depth == rank) {
+        return read_element(reader, value, err);
     }
     yyjson_arr_iter values = yyjson_arr_iter_with(value);
-    uint32_t depth = reader->depth++;
+    reader->depth++;
     for (size_t i = 0; yyjson_arr_iter_has_next(&values); i++) {
+        yyjson_val *next = yyjson_arr_iter_next(&values);
         reader->at[depth] = i;
-        if (!read_elements(reader, yyjson_arr_iter_next(&values), err)) {
+        if (depth + 1 == rank ? !read_element(reader, next, err)
+                              : !read_elements(reader, next, err)) {
             return false;
         }
     }

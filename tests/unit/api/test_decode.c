@@ -135,15 +135,17 @@ static void a_wrong_value_of_any_field_is_a_problem_of_that_field(void **state) 
 static void lengths_are_bounded_in_characters(void **state) {
     (void)state;
     struct run run;
-    char name[NAME_CHARACTERS_MAXIMUM * 2 + 3] = "";
+    struct text text;
+    text_init(&text, 10000);
     for (size_t i = 0; i < NAME_CHARACTERS_MAXIMUM; i++) {
-        strcat(name, "é");
+        text_append(&text, "é");
     }
     const char *format = WITH("\"name\":\"%s\"");
-    assert_int_equal(decode(arena_printf(&arena, format, name), &run).count, 0);
-    assert_string_equal(run.name, name);
-    strcat(name, "é");
-    assert_bad(arena_printf(&arena, format, name), "name");
+    assert_int_equal(decode(arena_printf(&arena, format, text_string(&text)), &run).count, 0);
+    assert_string_equal(run.name, text_string(&text));
+    text_append(&text, "é");
+    assert_bad(arena_printf(&arena, format, text_string(&text)), "name");
+    text_fini(&text);
 }
 
 static void null_is_the_default_of_an_optional_field(void **state) {
@@ -299,12 +301,10 @@ static void what_is_not_a_json_object_is_malformed(void **state) {
 
 static void depth_is_bounded(void **state) {
     (void)state;
-    char text[3 * BODY_DEPTH_MAXIMUM + 20];
-    for (size_t depth = BODY_DEPTH_MAXIMUM - 1; depth <= BODY_DEPTH_MAXIMUM; depth++) {
-        strcpy(text, "{\"a\":");
-        memset(text + 5, '[', depth);
-        memset(text + 5 + depth, ']', depth);
-        strcpy(text + 5 + 2 * depth, "}");
+    static const char open[BODY_DEPTH_MAXIMUM + 1] = {[0 ... BODY_DEPTH_MAXIMUM] = '['};
+    static const char close[BODY_DEPTH_MAXIMUM + 1] = {[0 ... BODY_DEPTH_MAXIMUM] = ']'};
+    for (int depth = BODY_DEPTH_MAXIMUM - 1; depth <= BODY_DEPTH_MAXIMUM; depth++) {
+        const char *text = arena_printf(&arena, "{\"a\":%.*s%.*s}", depth, open, depth, close);
         struct body body;
         struct error err;
         assert_int_equal(body_parse(text, strlen(text), &arena, &body, &err),

@@ -146,8 +146,8 @@ static pid_t find_worker(void) {
         snprintf(children, sizeof children, "/proc/self/task/%s/children", task->d_name);
         FILE *file = fopen(children, "re");
         if (file != NULL) {
-            int pid;
-            found = fscanf(file, "%d", &pid) == 1 ? pid : 0;
+            char line[64] = "";
+            found = fgets(line, sizeof line, file) == NULL ? 0 : (pid_t)strtol(line, NULL, 10);
             fclose(file);
         }
     }
@@ -225,7 +225,7 @@ static void a_worker_that_is_killed_fails_its_job_and_is_replaced(void **state) 
         if (worker > 0) {
             kill(worker, SIGKILL);
         }
-        struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+        struct timespec pause = {.tv_nsec = 20000000};
         nanosleep(&pause, NULL);
         sem_getvalue(&endless->done, &ended);
     }

@@ -495,8 +495,7 @@ static void a_signature_survives_json(void **state) {
         "{\"inputs\": [], \"outputs\": 1}",
         "{\"inputs\": [{}], \"outputs\": []}",
         "{\"inputs\": [{\"name\": \"a\", \"datatype\": \"FP31\", \"shape\": []}], \"outputs\": []}",
-        "{\"inputs\": [{\"name\": \"a\", \"datatype\": \"FP32\", \"shape\": [-2]}], \"outputs\": "
-        "[]}",
+        "{\"inputs\": [{\"name\": \"a\", \"datatype\": \"FP32\", \"shape\": [-2]}]}",
         ("{\"inputs\": [{\"name\": \"a\", \"datatype\": \"FP32\", \"shape\": "
          "[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]}], \"outputs\": []}"),
     };

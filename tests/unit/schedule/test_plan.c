@@ -287,7 +287,7 @@ static void every_slot_of_a_day_ends_in_exactly_one_record(void **state) {
     struct world *world = minutely(OVERLAP_SKIP, CATCHUP_LATEST);
     for (int minute = 1; minute <= 1440; minute++) {
         walk_to(world, (struct wall_time){at("2027-01-01T00:00:00Z").us +
-                                          minute * 60 * US_PER_SECOND});
+                                          INT64_C(60) * minute * US_PER_SECOND});
         /* every third one is slow and is in the way of the next */
         if (minute % 3 != 0 && world->running_count > 0) {
             end_running(world, 0, EXECUTION_SUCCEEDED, ERROR_NONE);
@@ -712,7 +712,7 @@ static void jitter_delays_each_slot_and_never_reaches_the_next(void **state) {
     plan_begin(&world->plan, world->now);
     int64_t delays_us = 0;
     for (int minute = 1; minute <= 100; minute++) {
-        int64_t slot_us = at("2027-01-01T00:00:00Z").us + minute * 60 * US_PER_SECOND;
+        int64_t slot_us = at("2027-01-01T00:00:00Z").us + INT64_C(60) * minute * US_PER_SECOND;
         struct wall_time wake = plan_next_wake(&world->plan);
         assert_true(wake.us >= slot_us && wake.us < slot_us + 60 * US_PER_SECOND);
         delays_us += wake.us - slot_us;
@@ -721,7 +721,7 @@ static void jitter_delays_each_slot_and_never_reaches_the_next(void **state) {
         assert_int_equal(world->ledger[minute - 1].slot.us, slot_us);
         assert_int_equal(world->ledger[minute - 1].trigger, TRIGGER_SCHEDULE);
     }
-    assert_true(delays_us > 100 * 10 * US_PER_SECOND);
+    assert_true(delays_us > 1000 * US_PER_SECOND);
     free_world(world);
 }
 
