@@ -1,7 +1,5 @@
 #include "http/exchange.h"
 
-#include "clock/clock.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -4,6 +4,7 @@
 #ifndef ORRERY_HTTP_EXCHANGE_H
 #define ORRERY_HTTP_EXCHANGE_H
 
+#include "clock/clock.h"
 #include "http/http.h"
 
 #include <microhttpd.h>
@@ -62,6 +63,10 @@ struct exchange {
     char *taken; /* the answer's body, where it is from malloc */
     struct exchange_header headers[EXCHANGE_HEADERS_MAXIMUM];
     size_t header_count;
+
+    /* Of the connection; these outlive the request. */
+    struct monotonic_time header_at; /* when the newest header with a body behind it was there */
+    uint32_t together_count; /* of the last bodies, how many in a row were right behind it */
 };
 
 /* Counts what is under way; whoever waits for none is woken. Any thread. */

@@ -24,6 +24,10 @@ enum {
      * broken pipe; one that is larger still is cut off. */
     DROPPED_BYTES_MAXIMUM = 16 * 1024 * 1024,
     SENDING_LIMIT_MS = 5000,
+    /* A body that is there so soon came with its header. */
+    TOGETHER_US = 20,
+    /* One may do so by chance, where this thread was late. */
+    TOGETHER_ENOUGH = 8,
 };
 
 /* --- one request -------------------------------------------------------------------------------- */
@@ -87,7 +91,8 @@ static enum MHD_Result queue(struct exchange *exchange) {
 
 /* Acknowledges the header now. A client that sends header and body in two writes, and leaves Nagle's algorithm on,
  * holds the body back until then, and the kernel would wait 40 ms for an answer to send the acknowledgement with
- * (tcp(7), TCP_QUICKACK, which has to be asked for each time). */
+ * (tcp(7), TCP_QUICKACK, which has to be asked for each time). Most clients send both together: where the last bodies
+ * on the connection came right behind their headers, the call is saved. */
 static void acknowledge(struct exchange *exchange) {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
@@ -101,7 +106,10 @@ static enum MHD_Result take_header(struct exchange *exchange, const char *method
     size_t length_bytes = announced_bytes(exchange);
     size_t maximum_bytes = exchange->server->options.body_maximum_bytes;
     if (length_bytes > 0) {
-        acknowledge(exchange);
+        exchange->header_at = clock_monotonic_now(clock_system());
+        if (exchange->together_count < TOGETHER_ENOUGH) {
+            acknowledge(exchange);
+        }
     }
     if (length_bytes == SIZE_MAX || length_bytes <= maximum_bytes) {
         exchange_expect_body(exchange, length_bytes == SIZE_MAX ? 0 : length_bytes);
@@ -177,6 +185,14 @@ static enum MHD_Result on_access(void *context, struct MHD_Connection *connectio
         return take_header(exchange, method);
     }
     if (*data_bytes > 0) {
+        if (exchange->request.body_bytes == 0) {
+            struct monotonic_time now = clock_monotonic_now(clock_system());
+            struct duration waited = monotonic_time_since(now, exchange->header_at);
+            exchange->together_count =
+                waited.us < TOGETHER_US
+                    ? MIN_OF(exchange->together_count + 1, (uint32_t)TOGETHER_ENOUGH)
+                    : 0;
+        }
         exchange_receive(exchange, data, *data_bytes);
         *data_bytes = 0;
         return exchange->dropped_bytes > DROPPED_BYTES_MAXIMUM ? MHD_NO : MHD_YES;

@@ -75,9 +75,9 @@ static void tensors_to_json(const struct tensor_signature *tensors, size_t count
                             struct text *out) {
     text_append_char(out, '[');
     for (size_t i = 0; i < count; i++) {
-        text_append(out, i == 0 ? "{\"name\": " : ", {\"name\": ");
+        text_append(out, i == 0 ? "{\"name\":" : ",{\"name\":");
         text_append_json_string(out, tensors[i].name);
-        text_printf(out, ", \"datatype\": \"%s\", \"shape\": ", tensor_type_name(tensors[i].type));
+        text_printf(out, ",\"datatype\":\"%s\",\"shape\":", tensor_type_name(tensors[i].type));
         tensor_shape_append(&tensors[i].shape, out);
         text_append_char(out, '}');
     }
@@ -85,9 +85,9 @@ static void tensors_to_json(const struct tensor_signature *tensors, size_t count
 }
 
 void signature_to_json(const struct signature *signature, struct text *out) {
-    text_append(out, "{\"inputs\": ");
+    text_append(out, "{\"inputs\":");
     tensors_to_json(signature->inputs, signature->input_count, out);
-    text_append(out, ", \"outputs\": ");
+    text_append(out, ",\"outputs\":");
     tensors_to_json(signature->outputs, signature->output_count, out);
     text_append_char(out, '}');
 }

@@ -88,7 +88,6 @@ static void write_numbers(const struct tensor *tensor, struct text *out) {
         for (size_t end = at + batch; at < end; at++) {
             if (at > 0) {
                 *to++ = ',';
-                *to++ = ' ';
             }
             to += write_number(tensor, at, to);
         }
@@ -115,7 +114,7 @@ void json_append_bytes(struct text *out, const char *bytes, size_t size_bytes) {
         return;
     }
     size_t encoded_bytes = sodium_base64_encoded_len(size_bytes, sodium_base64_VARIANT_ORIGINAL);
-    text_append(out, "{\"b64\": \"");
+    text_append(out, "{\"b64\":\"");
     char *room = text_reserve(out, encoded_bytes);
     if (room != NULL) {
         sodium_bin2base64(room, encoded_bytes, (const unsigned char *)bytes, size_bytes,
@@ -132,18 +131,18 @@ void elements_to_json(const struct tensor *tensor, struct text *out) {
     }
     for (size_t i = 0; i < tensor->element_count; i++) {
         if (i > 0) {
-            text_append(out, ", ");
+            text_append_char(out, ',');
         }
         json_append_bytes(out, tensor->strings[i], tensor->string_bytes[i]);
     }
 }
 
 void tensor_to_json(const struct tensor *tensor, struct text *out) {
-    text_append(out, "{\"name\": ");
+    text_append(out, "{\"name\":");
     text_append_json_string(out, tensor->name);
-    text_append(out, ", \"shape\": ");
+    text_append(out, ",\"shape\":");
     tensor_shape_append(&tensor->shape, out);
-    text_printf(out, ", \"datatype\": \"%s\", \"data\": [", tensor_type_name(tensor->type));
+    text_printf(out, ",\"datatype\":\"%s\",\"data\":[", tensor_type_name(tensor->type));
     elements_to_json(tensor, out);
     text_append(out, "]}");
 }

@@ -279,7 +279,7 @@ bool runtime_load(struct runtime *runtime, const char *path, struct runtime_mode
         }
         unload(runtime, model);
     }
-    while (runtime->model_count >= SESSIONS_MAXIMUM) {
+    if (runtime->model_count >= SESSIONS_MAXIMUM) {
         unload(runtime, CONTAINER_OF(runtime->models.previous, struct runtime_model, node));
     }
     model = must_alloc_zeroed(1, sizeof *model);

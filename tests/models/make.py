@@ -10,7 +10,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 def save(name, nodes, inputs, outputs, initializers=()):
     graph = helper.make_graph(nodes, name, inputs, outputs, initializer=list(initializers))
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13),
+                                                      helper.make_opsetid("ai.onnx.ml", 1)], ir_version=8)
     onnx.checker.check_model(model)
     (HERE / f"{name}.onnx").write_bytes(model.SerializeToString())
 
@@ -53,6 +54,27 @@ def picky():
          [helper.make_tensor("shape", TensorProto.INT64, [2], [1, 2])])
 
 
+def map_of_floats():
+    made = onnx.TypeProto()
+    made.map_type.key_type = TensorProto.STRING
+    made.map_type.value_type.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    return made
+
+
+def zipmap():
+    """A classifier as scikit-learn's converters export it: probabilities as a sequence of maps."""
+    save("zipmap",
+         [helper.make_node("LinearClassifier", ["x"], ["label", "scores"], domain="ai.onnx.ml",
+                           coefficients=[-1.0, 1.0], intercepts=[0.0, 0.0], classlabels_strings=["no", "yes"],
+                           post_transform="NONE"),
+          helper.make_node("ZipMap", ["scores"], ["probabilities"], domain="ai.onnx.ml",
+                           classlabels_strings=["no", "yes"])],
+         [floats("x", ["rows", 1])],
+         [helper.make_tensor_value_info("label", TensorProto.STRING, ["rows"]),
+          helper.make_value_info("probabilities", helper.make_sequence_type_proto(map_of_floats()))])
+
+
 line()
 endless()
 picky()
+zipmap()

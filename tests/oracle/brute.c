@@ -8,9 +8,9 @@
  * Stretches are a week by the second, or --years (2) by the minute.
  *
  * Every pattern is compared in five ways: slots in a row forward (cron_next) and backward
- * (cron_previous), single instants (cron_matches), counts between instants (cron_count), and the n-th
- * slot. Half of the instants are near a change of the clock, and half of the hours that expressions
- * name are. */
+ * (cron_previous), single instants (cron_matches), counts between instants (cron_count), and the
+ * n-th slot. Half of the instants are near a change of the clock, and half of the hours that
+ * expressions name are. */
 #include "cron/cron.h"
 
 #include "zone_names.h"
@@ -188,6 +188,11 @@ static void make_expression(struct expression *e, int unit, int year, int hour_o
     make_day_field(&e->day);
     make_field(&e->month, 1, 12, 70, 60);
     make_weekday_field(&e->weekday);
+    if (chance(40)) { /* every day, so that the day of the change is one */
+        make_field(&e->day, 1, 31, 100, 0);
+        make_field(&e->month, 1, 12, 100, 0);
+        make_field(&e->weekday, 0, 7, 100, 0);
+    }
     e->both_days = chance(25);
     bool has_seconds = unit == 1 || chance(15);
     bool has_year = has_seconds && chance(20);
@@ -210,8 +215,8 @@ static void make_expression(struct expression *e, int unit, int year, int hour_o
              has_seconds ? e->second.text : "", has_seconds ? blank : "", e->minute.text, blank,
              e->hour.text, blank, e->day.text, blank, e->month.text, blank, e->both_days ? "+" : "",
              e->weekday.text, has_year ? blank : "", has_year ? e->year.text : "");
-    e->missing = chance(70) ? DST_MISSING_SHIFT : DST_MISSING_SKIP;
-    e->repeated = chance(60)   ? DST_REPEATED_FIRST
+    e->missing = chance(60) ? DST_MISSING_SHIFT : DST_MISSING_SKIP;
+    e->repeated = chance(40)   ? DST_REPEATED_FIRST
                   : chance(50) ? DST_REPEATED_LAST
                                : DST_REPEATED_BOTH;
 }

@@ -61,6 +61,7 @@ static int setup(void **state) {
     link_model(bed, "line");
     link_model(bed, "endless");
     link_model(bed, "picky");
+    link_model(bed, "zipmap");
     sem_init(&bed->scanned, 0, 0);
     struct dispatcher_options options = {.program = getenv("ORRERY_PROGRAM"),
                                          .worker_count = WORKERS,
@@ -246,6 +247,19 @@ static void what_the_model_refuses_is_told_in_its_own_words(void **state) {
     finish(order);
 }
 
+static void sequences_of_maps_come_out_as_json(void **state) {
+    struct order *order = submit(*state, "zipmap", "{\"data\":[[0.5],[-2]]}", 60000, 0);
+    wait_for(&order->done);
+    assert_int_equal(order->job.status, EXECUTION_SUCCEEDED);
+    assert_string_equal(
+        order->job.result,
+        "{\"model_name\":\"zipmap\",\"model_version\":1,\"outputs\":["
+        "{\"name\":\"label\",\"shape\":[2],\"datatype\":\"BYTES\",\"data\":[\"yes\",\"no\"]},"
+        "{\"name\":\"probabilities\",\"datatype\":\"SEQUENCE\",\"data\":["
+        "{\"no\":-0.5,\"yes\":0.5},{\"no\":2.0,\"yes\":-2.0}]}]}");
+    finish(order);
+}
+
 static void parameters_that_do_not_fit_are_refused_by_the_worker_too(void **state) {
     static const char *const bad[] = {"{\"data\":[[1,2]]}", "{}", "null", "not json", "{\"data\":[[\"x\"]]}"};
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
@@ -311,6 +325,7 @@ int main(void) {
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(what_the_model_refuses_is_told_in_its_own_words, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(sequences_of_maps_come_out_as_json, setup, teardown),
         cmocka_unit_test_setup_teardown(parameters_that_do_not_fit_are_refused_by_the_worker_too,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(an_unknown_model_fails_at_once, setup, teardown),

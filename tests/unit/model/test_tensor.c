@@ -221,33 +221,33 @@ static void every_type_takes_its_whole_range_and_nothing_beyond(void **state) {
     };
     for (size_t i = 0; i < COUNT_OF(ranges); i++) {
         char json[128];
-        snprintf(json, sizeof json, "{\"data\": [%s, %s]}", ranges[i].lowest, ranges[i].highest);
+        snprintf(json, sizeof json, "{\"data\":[%s,%s]}", ranges[i].lowest, ranges[i].highest);
         assert_true(reads(of_type(ranges[i].type), json));
         char expected[160];
         snprintf(expected, sizeof expected,
-                 "{\"name\": \"x\", \"shape\": [2], \"datatype\": \"%s\", \"data\": [%s, %s]}",
+                 "{\"name\":\"x\",\"shape\":[2],\"datatype\":\"%s\",\"data\":[%s,%s]}",
                  tensor_type_name(ranges[i].type),
                  strcmp(ranges[i].lowest, "-0") == 0 ? "0" : ranges[i].lowest, ranges[i].highest);
         assert_string_equal(answer(&tensors[0]), expected);
-        snprintf(json, sizeof json, "{\"data\": [%s]}", ranges[i].below);
+        snprintf(json, sizeof json, "{\"data\":[%s]}", ranges[i].below);
         assert_false(reads(of_type(ranges[i].type), json));
-        snprintf(json, sizeof json, "{\"data\": [%s]}", ranges[i].above);
+        snprintf(json, sizeof json, "{\"data\":[%s]}", ranges[i].above);
         assert_false(reads(of_type(ranges[i].type), json));
     }
     assert_refused(
-        of_type(TENSOR_INT8), "{\"data\": [1, 200]}",
+        of_type(TENSOR_INT8), "{\"data\":[1,200]}",
         "parameters.data[1] is wrong: 200 is out of range of INT8 (input 'x' is INT8 [-1])");
 }
 
 static void whole_numbers_may_be_written_as_floats_but_must_be_whole(void **state) {
     (void)state;
-    assert_true(reads(of_type(TENSOR_INT32), "{\"data\": [3.0, 1e3, -2.50e1]}"));
+    assert_true(reads(of_type(TENSOR_INT32), "{\"data\":[3.0,1e3,-2.50e1]}"));
     assert_memory_equal(tensors[0].data, ((int32_t[]){3, 1000, -25}), 12);
     assert_refused(
-        of_type(TENSOR_INT32), "{\"data\": [3.5]}",
+        of_type(TENSOR_INT32), "{\"data\":[3.5]}",
         "parameters.data[0] is wrong: expected a whole number, got 3.5 (input 'x' is INT32 "
         "[-1])");
-    assert_true(reads(of_type(TENSOR_INT64), "{\"data\": [9007199254740991.0]}"));
+    assert_true(reads(of_type(TENSOR_INT64), "{\"data\":[9007199254740991.0]}"));
     assert_memory_equal(tensors[0].data, &(int64_t){9007199254740991}, 8);
 }
 
@@ -255,12 +255,12 @@ static void a_whole_number_is_told_from_one_that_a_double_takes_for_it(void **st
     (void)state;
     struct signature signature = of_type(TENSOR_INT64);
     assert_true(tensors_from_json(
-        &signature, parse("{\"data\": [9007199254740993.0]}", YYJSON_READ_NUMBER_AS_RAW), &arena,
+        &signature, parse("{\"data\":[9007199254740993.0]}", YYJSON_READ_NUMBER_AS_RAW), &arena,
         tensors, &err));
     assert_memory_equal(tensors[0].data, &(int64_t){9007199254740993}, 8);
-    static const char *const wrong[] = {"{\"data\": [1.00000000000000000001]}",
-                                        "{\"data\": [0.9999999999999999999999]}",
-                                        "{\"data\": [1e-400]}", "{\"data\": [1e19]}"};
+    static const char *const wrong[] = {"{\"data\":[1.00000000000000000001]}",
+                                        "{\"data\":[0.9999999999999999999999]}",
+                                        "{\"data\":[1e-400]}", "{\"data\":[1e19]}"};
     for (size_t i = 0; i < COUNT_OF(wrong); i++) {
         assert_false(tensors_from_json(&signature, parse(wrong[i], YYJSON_READ_NUMBER_AS_RAW),
                                        &arena, tensors, &err));
@@ -270,30 +270,30 @@ static void a_whole_number_is_told_from_one_that_a_double_takes_for_it(void **st
 static void floats_keep_their_bits_both_ways(void **state) {
     (void)state;
     assert_true(
-        reads(of_type(TENSOR_FP32), "{\"data\": [0.1, -0.0, 1e-45, 3.4028235e38, 16777217]}"));
+        reads(of_type(TENSOR_FP32), "{\"data\":[0.1,-0.0,1e-45,3.4028235e38,16777217]}"));
     const uint32_t bits[] = {0x3dcccccd, 0x80000000, 1, 0x7f7fffff, 0x4b800000};
     assert_memory_equal(tensors[0].data, bits, sizeof bits);
     assert_string_equal(answer(&tensors[0]),
-                        "{\"name\": \"x\", \"shape\": [5], \"datatype\": \"FP32\", \"data\": "
-                        "[0.1, -0.0, 1e-45, 3.4028235e38, 16777216.0]}");
-    assert_true(reads(of_type(TENSOR_FP64), "{\"data\": [0.1, 5e-324, 1.7976931348623157e308]}"));
+                        "{\"name\":\"x\",\"shape\":[5],\"datatype\":\"FP32\",\"data\":"
+                        "[0.1,-0.0,1e-45,3.4028235e38,16777216.0]}");
+    assert_true(reads(of_type(TENSOR_FP64), "{\"data\":[0.1,5e-324,1.7976931348623157e308]}"));
     const double wide[] = {0.1, 5e-324, 1.7976931348623157e308};
     assert_memory_equal(tensors[0].data, wide, sizeof wide);
     assert_string_equal(answer(&tensors[0]),
-                        "{\"name\": \"x\", \"shape\": [3], \"datatype\": \"FP64\", \"data\": "
-                        "[0.1, 5e-324, 1.7976931348623157e308]}");
-    assert_true(reads(of_type(TENSOR_FP16), "{\"data\": [0.1, 65504, 6e-8]}"));
+                        "{\"name\":\"x\",\"shape\":[3],\"datatype\":\"FP64\",\"data\":"
+                        "[0.1,5e-324,1.7976931348623157e308]}");
+    assert_true(reads(of_type(TENSOR_FP16), "{\"data\":[0.1,65504,6e-8]}"));
     const uint16_t halves[] = {0x2e66, 0x7bff, 1};
     assert_memory_equal(tensors[0].data, halves, sizeof halves);
     assert_string_equal(answer(&tensors[0]),
-                        "{\"name\": \"x\", \"shape\": [3], \"datatype\": \"FP16\", \"data\": "
-                        "[0.1, 65504.0, 6e-8]}");
+                        "{\"name\":\"x\",\"shape\":[3],\"datatype\":\"FP16\",\"data\":"
+                        "[0.1,65504.0,6e-8]}");
 }
 
 static void a_float_between_two_is_rounded_once(void **state) {
     (void)state;
     assert_true(reads(of_type(TENSOR_FP32),
-                      "{\"data\": [1.00000005960464477539062500000000000000000001]}"));
+                      "{\"data\":[1.00000005960464477539062500000000000000000001]}"));
     assert_memory_equal(tensors[0].data, &(uint32_t){0x3f800001}, 4);
 }
 
@@ -301,55 +301,55 @@ static void not_a_number_and_the_infinities_are_strings(void **state) {
     (void)state;
     static const enum tensor_type types[] = {TENSOR_FP16, TENSOR_FP32, TENSOR_FP64};
     for (size_t i = 0; i < COUNT_OF(types); i++) {
-        assert_true(reads(of_type(types[i]), "{\"data\": [\"NaN\", \"Infinity\", \"-Infinity\"]}"));
+        assert_true(reads(of_type(types[i]), "{\"data\":[\"NaN\",\"Infinity\",\"-Infinity\"]}"));
         char expected[160];
         snprintf(expected, sizeof expected,
-                 "{\"name\": \"x\", \"shape\": [3], \"datatype\": \"%s\", \"data\": [\"NaN\", "
-                 "\"Infinity\", \"-Infinity\"]}",
+                 "{\"name\":\"x\",\"shape\":[3],\"datatype\":\"%s\",\"data\":[\"NaN\","
+                 "\"Infinity\",\"-Infinity\"]}",
                  tensor_type_name(types[i]));
         assert_string_equal(answer(&tensors[0]), expected);
-        assert_false(reads(of_type(types[i]), "{\"data\": [\"nan\"]}"));
-        assert_false(reads(of_type(types[i]), "{\"data\": [true]}"));
+        assert_false(reads(of_type(types[i]), "{\"data\":[\"nan\"]}"));
+        assert_false(reads(of_type(types[i]), "{\"data\":[true]}"));
     }
     assert_refused(
-        of_type(TENSOR_FP32), "{\"data\": [1e39]}",
+        of_type(TENSOR_FP32), "{\"data\":[1e39]}",
         "parameters.data[0] is wrong: 1e39 is out of range of FP32 (input 'x' is FP32 [-1])");
-    assert_false(reads(of_type(TENSOR_INT32), "{\"data\": [\"NaN\"]}"));
+    assert_false(reads(of_type(TENSOR_INT32), "{\"data\":[\"NaN\"]}"));
 }
 
 static void truth_values_are_true_false_one_or_zero(void **state) {
     (void)state;
-    assert_true(reads(of_type(TENSOR_BOOL), "{\"data\": [true, false, 1, 0]}"));
+    assert_true(reads(of_type(TENSOR_BOOL), "{\"data\":[true,false,1,0]}"));
     assert_memory_equal(tensors[0].data, ((uint8_t[]){1, 0, 1, 0}), 4);
     assert_string_equal(
         answer(&tensors[0]),
-        "{\"name\": \"x\", \"shape\": [4], \"datatype\": \"BOOL\", \"data\": [true, "
-        "false, true, false]}");
-    assert_false(reads(of_type(TENSOR_BOOL), "{\"data\": [2]}"));
-    assert_false(reads(of_type(TENSOR_BOOL), "{\"data\": [-1]}"));
-    assert_false(reads(of_type(TENSOR_BOOL), "{\"data\": [\"true\"]}"));
+        "{\"name\":\"x\",\"shape\":[4],\"datatype\":\"BOOL\",\"data\":[true,"
+        "false,true,false]}");
+    assert_false(reads(of_type(TENSOR_BOOL), "{\"data\":[2]}"));
+    assert_false(reads(of_type(TENSOR_BOOL), "{\"data\":[-1]}"));
+    assert_false(reads(of_type(TENSOR_BOOL), "{\"data\":[\"true\"]}"));
 }
 
 static void bytes_are_strings_or_base64_both_ways(void **state) {
     (void)state;
     assert_true(
         reads(of_type(TENSOR_BYTES),
-              "{\"data\": [\"\", \"h\xc3\xa9\\\"\", {\"b64\": \"/wD+\"}, {\"b64\": \"\"}]}"));
+              "{\"data\":[\"\",\"h\xc3\xa9\\\"\",{\"b64\":\"/wD+\"},{\"b64\":\"\"}]}"));
     assert_int_equal(tensors[0].string_bytes[0], 0);
     assert_int_equal(tensors[0].string_bytes[2], 3);
     assert_memory_equal(tensors[0].strings[2], "\xff\x00\xfe", 3);
     assert_string_equal(
         answer(&tensors[0]),
-        "{\"name\": \"x\", \"shape\": [4], \"datatype\": \"BYTES\", \"data\": [\"\", "
-        "\"h\xc3\xa9\\\"\", {\"b64\": \"/wD+\"}, \"\"]}");
-    assert_true(reads(of_type(TENSOR_BYTES), "{\"data\": [\"a\\u0000b\"]}"));
+        "{\"name\":\"x\",\"shape\":[4],\"datatype\":\"BYTES\",\"data\":[\"\","
+        "\"h\xc3\xa9\\\"\",{\"b64\":\"/wD+\"},\"\"]}");
+    assert_true(reads(of_type(TENSOR_BYTES), "{\"data\":[\"a\\u0000b\"]}"));
     assert_int_equal(tensors[0].string_bytes[0], 3);
     assert_string_equal(answer(&tensors[0]),
-                        "{\"name\": \"x\", \"shape\": [1], \"datatype\": \"BYTES\", \"data\": "
-                        "[{\"b64\": \"YQBi\"}]}");
-    assert_refused(of_type(TENSOR_BYTES), "{\"data\": [{\"b64\": \"?\"}]}",
+                        "{\"name\":\"x\",\"shape\":[1],\"datatype\":\"BYTES\",\"data\":"
+                        "[{\"b64\":\"YQBi\"}]}");
+    assert_refused(of_type(TENSOR_BYTES), "{\"data\":[{\"b64\":\"?\"}]}",
                    "parameters.data[0] is wrong: \"b64\" is not base64 (input 'x' is BYTES [-1])");
-    assert_refused(of_type(TENSOR_BYTES), "{\"data\": [5]}",
+    assert_refused(of_type(TENSOR_BYTES), "{\"data\":[5]}",
                    "parameters.data[0] is wrong: expected a string (or {\"b64\": \"…\"}), got a "
                    "number (input 'x' is BYTES [-1])");
 }
