@@ -2,39 +2,78 @@
 
 #include <string.h>
 
-#define LITERAL(out, literal) text_append_bytes((out), (literal), sizeof(literal) - 1)
+/* Where the next byte goes. Lists of a thousand runs are written with this: room is reserved once for an object, with
+ * the worst that its strings can come to, and then nothing is checked any more. */
+struct pen {
+    char *at;
+};
 
-void json_string(struct text *out, const char *string) {
-    if (string == NULL) {
-        LITERAL(out, "null");
-    } else {
-        text_append_json_string(out, string);
-    }
+#define LITERAL(pen, literal) put_bytes((pen), (literal), sizeof(literal) - 1)
+
+static inline void put_bytes(struct pen *pen, const void *bytes, size_t size_bytes) {
+    memcpy(pen->at, bytes, size_bytes);
+    pen->at += size_bytes;
 }
 
-void json_time(struct text *out, struct wall_time time) {
-    if (wall_time_is_none(time)) {
-        LITERAL(out, "null");
+static void put_text(struct pen *pen, const char *text) { put_bytes(pen, text, strlen(text)); }
+
+/* A byte becomes six at most: \u0001. */
+static size_t worst_bytes(const char *string) {
+    return string == NULL ? 4 : strlen(string) * 6 + 2;
+}
+
+/* What is not plain ASCII goes the way that text_append_json_string knows. */
+static void put_escaped(struct pen *pen, const char *string) {
+    struct text escaped;
+    text_init(&escaped, worst_bytes(string));
+    text_append_json_string(&escaped, string);
+    put_bytes(pen, text_string(&escaped), escaped.size_bytes);
+    text_fini(&escaped);
+}
+
+static void put_string(struct pen *pen, const char *string) {
+    if (string == NULL) {
+        LITERAL(pen, "null");
         return;
     }
-    char formatted[RFC3339_BYTES + 2];
-    formatted[0] = '"';
-    wall_time_format(time, formatted + 1);
-    size_t length = strlen(formatted);
-    formatted[length++] = '"';
-    text_append_bytes(out, formatted, length);
+    char *start = pen->at;
+    char *to = start;
+    *to++ = '"';
+    for (; *string != '\0'; string++) {
+        unsigned char byte = (unsigned char)*string;
+        if (byte < 0x20 || byte >= 0x7f || byte == '"' || byte == '\\') {
+            put_escaped(pen, string - (to - start - 1));
+            return;
+        }
+        *to++ = *string;
+    }
+    *to++ = '"';
+    pen->at = to;
 }
 
-void json_id(struct text *out, int64_t key, uint64_t store_tag) {
-    char id[UUID_TEXT_BYTES + 2];
-    id[0] = '"';
-    identity_format(key, store_tag, id + 1);
-    id[UUID_TEXT_BYTES] = '"';
-    text_append_bytes(out, id, UUID_TEXT_BYTES + 1);
+enum { TIME_BYTES = 29, ID_BYTES = UUID_TEXT_BYTES + 1, NUMBER_BYTES = 20 };
+
+static void put_time(struct pen *pen, struct wall_time time) {
+    if (wall_time_is_none(time)) {
+        LITERAL(pen, "null");
+        return;
+    }
+    char formatted[RFC3339_BYTES];
+    wall_time_format(time, formatted);
+    *pen->at++ = '"';
+    put_text(pen, formatted);
+    *pen->at++ = '"';
 }
 
-void json_number(struct text *out, int64_t number) {
-    char digits[24];
+static void put_id(struct pen *pen, int64_t key, uint64_t store_tag) {
+    *pen->at++ = '"';
+    identity_format(key, store_tag, pen->at);
+    pen->at += UUID_TEXT_BYTES - 1;
+    *pen->at++ = '"';
+}
+
+static void put_number(struct pen *pen, int64_t number) {
+    char digits[NUMBER_BYTES];
     size_t at = sizeof digits;
     uint64_t rest = number < 0 ? -(uint64_t)number : (uint64_t)number;
     do {
@@ -44,43 +83,83 @@ void json_number(struct text *out, int64_t number) {
     if (number < 0) {
         digits[--at] = '-';
     }
-    text_append_bytes(out, digits + at, sizeof digits - at);
+    put_bytes(pen, digits + at, sizeof digits - at);
 }
 
-void json_hex(struct text *out, const unsigned char *bytes, size_t size_bytes) {
-    text_append_char(out, '"');
-    char *room = text_reserve(out, size_bytes * 2);
-    if (room != NULL) {
-        for (size_t i = 0; i < size_bytes; i++) {
-            room[2 * i] = "0123456789abcdef"[bytes[i] >> 4];
-            room[2 * i + 1] = "0123456789abcdef"[bytes[i] & 0xf];
-        }
-        text_claim(out, size_bytes * 2);
+static void put_hex(struct pen *pen, const unsigned char *bytes, size_t size_bytes) {
+    *pen->at++ = '"';
+    for (size_t i = 0; i < size_bytes; i++) {
+        *pen->at++ = "0123456789abcdef"[bytes[i] >> 4];
+        *pen->at++ = "0123456789abcdef"[bytes[i] & 0xf];
     }
-    text_append_char(out, '"');
+    *pen->at++ = '"';
 }
 
-static void json_duration(struct text *out, struct duration duration) {
+static void put_duration(struct pen *pen, struct duration duration) {
     char formatted[DURATION_BYTES];
     duration_format(duration, formatted);
-    text_append_char(out, '"');
-    text_append(out, formatted);
-    text_append_char(out, '"');
-}
-
-static void json_boolean(struct text *out, bool value) {
-    text_append(out, value ? "true" : "false");
+    *pen->at++ = '"';
+    put_text(pen, formatted);
+    *pen->at++ = '"';
 }
 
 /* Milliseconds with microseconds as the fraction: 3.214. */
-static void json_milliseconds(struct text *out, struct duration duration) {
+static void put_milliseconds(struct pen *pen, struct duration duration) {
     int64_t us = MAX_OF(duration.us, INT64_C(0));
-    json_number(out, us / US_PER_MS);
+    put_number(pen, us / US_PER_MS);
     int64_t rest = us % US_PER_MS;
     char fraction[] = {'.', (char)('0' + rest / 100), (char)('0' + rest / 10 % 10),
                        (char)('0' + rest % 10)};
-    text_append_bytes(out, fraction, sizeof fraction);
+    put_bytes(pen, fraction, sizeof fraction);
 }
+
+/* --- the same for a text ------------------------------------------------------------------------- */
+
+void json_string(struct text *out, const char *string) {
+    if (string == NULL) {
+        text_append(out, "null");
+    } else {
+        text_append_json_string(out, string);
+    }
+}
+
+/* Reserves room for one value; ends the writing with END. */
+#define BEGIN(out, size_bytes)                                                                     \
+    const size_t room_bytes = (size_bytes);                                                        \
+    struct pen pen = {text_reserve((out), room_bytes)};                                            \
+    const char *start = pen.at;                                                                    \
+    if (pen.at == NULL) {                                                                          \
+        return;                                                                                    \
+    }
+#define END(out)                                                                                   \
+    ASSERT((size_t)(pen.at - start) <= room_bytes);                                                \
+    text_claim((out), (size_t)(pen.at - start))
+
+void json_time(struct text *out, struct wall_time time) {
+    BEGIN(out, RFC3339_BYTES)
+    put_time(&pen, time);
+    END(out);
+}
+
+void json_id(struct text *out, int64_t key, uint64_t store_tag) {
+    BEGIN(out, ID_BYTES)
+    put_id(&pen, key, store_tag);
+    END(out);
+}
+
+void json_number(struct text *out, int64_t number) {
+    BEGIN(out, NUMBER_BYTES)
+    put_number(&pen, number);
+    END(out);
+}
+
+void json_hex(struct text *out, const unsigned char *bytes, size_t size_bytes) {
+    BEGIN(out, size_bytes * 2 + 2)
+    put_hex(&pen, bytes, size_bytes);
+    END(out);
+}
+
+/* --- runs ---------------------------------------------------------------------------------------- */
 
 size_t next_runs(const struct timetable *timetable, struct wall_time after,
                  struct wall_time out_slots[static NEXT_RUNS]) {
@@ -95,146 +174,168 @@ size_t next_runs(const struct timetable *timetable, struct wall_time after,
     return count;
 }
 
-static void append_policies(struct text *out, const struct run *run) {
-    LITERAL(out, ",\"jitter\":");
-    json_duration(out, run->jitter);
-    LITERAL(out, ",\"overlap\":\"");
-    text_append(out, overlap_policy_name(run->overlap));
-    LITERAL(out, "\",\"catchup\":\"");
-    text_append(out, catchup_policy_name(run->catchup));
-    LITERAL(out, "\",\"catchup_window\":");
-    json_duration(out, run->catchup_window);
-    LITERAL(out, ",\"dst_missing\":\"");
-    text_append(out, dst_missing_name(run->dst_missing));
-    LITERAL(out, "\",\"dst_repeated\":\"");
-    text_append(out, dst_repeated_name(run->dst_repeated));
-    LITERAL(out, "\",\"timeout\":");
-    json_duration(out, run->timeout);
-    LITERAL(out, ",\"retry\":{\"max_attempts\":");
-    json_number(out, run->retry.max_attempts);
-    LITERAL(out, ",\"backoff\":");
-    json_duration(out, run->retry.backoff);
-    LITERAL(out, ",\"max_backoff\":");
-    json_duration(out, run->retry.max_backoff);
-    LITERAL(out, "}");
+/* More than all of a run but its strings: names (410), 7 times (203), 5 durations (245), the rest (120). */
+enum { RUN_FIXED_BYTES = 1280 };
+
+static void put_policies(struct pen *pen, const struct run *run) {
+    LITERAL(pen, ",\"jitter\":");
+    put_duration(pen, run->jitter);
+    LITERAL(pen, ",\"overlap\":\"");
+    put_text(pen, overlap_policy_name(run->overlap));
+    LITERAL(pen, "\",\"catchup\":\"");
+    put_text(pen, catchup_policy_name(run->catchup));
+    LITERAL(pen, "\",\"catchup_window\":");
+    put_duration(pen, run->catchup_window);
+    LITERAL(pen, ",\"dst_missing\":\"");
+    put_text(pen, dst_missing_name(run->dst_missing));
+    LITERAL(pen, "\",\"dst_repeated\":\"");
+    put_text(pen, dst_repeated_name(run->dst_repeated));
+    LITERAL(pen, "\",\"timeout\":");
+    put_duration(pen, run->timeout);
+    LITERAL(pen, ",\"retry\":{\"max_attempts\":");
+    put_number(pen, run->retry.max_attempts);
+    LITERAL(pen, ",\"backoff\":");
+    put_duration(pen, run->retry.backoff);
+    LITERAL(pen, ",\"max_backoff\":");
+    put_duration(pen, run->retry.max_backoff);
+    LITERAL(pen, "}");
 }
 
 void run_to_json(struct text *out, const struct run *run, uint64_t store_tag,
                  const struct wall_time *slots, size_t slot_count) {
-    LITERAL(out, "{\"run_id\":");
-    json_id(out, run->key, store_tag);
-    LITERAL(out, ",\"model_name\":");
-    json_string(out, run->model_name);
-    LITERAL(out, ",\"schedule\":");
-    json_string(out, run->schedule);
-    LITERAL(out, ",\"enabled\":");
-    json_boolean(out, run->enabled);
-    LITERAL(out, ",\"parameters\":");
-    text_append(out, run->parameters);
-    LITERAL(out, ",\"last_run\":");
-    json_time(out, run->last_run);
-    LITERAL(out, ",\"next_run\":");
-    json_time(out, run->next_run);
-    LITERAL(out, ",\"created_at\":");
-    json_time(out, run->created_at);
-    LITERAL(out, ",\"updated_at\":");
-    json_time(out, run->updated_at);
-    LITERAL(out, ",\"timezone\":");
-    json_string(out, run->zone_name);
-    LITERAL(out, ",\"name\":");
-    json_string(out, run->name);
-    LITERAL(out, ",\"description\":");
-    json_string(out, run->description);
-    LITERAL(out, ",\"start_at\":");
-    json_time(out, run->start_at);
-    LITERAL(out, ",\"end_at\":");
-    json_time(out, run->end_at);
-    append_policies(out, run);
-    LITERAL(out, ",\"model_version\":");
+    size_t parameters_bytes = strlen(run->parameters);
+    BEGIN(out, RUN_FIXED_BYTES + parameters_bytes + worst_bytes(run->model_name) +
+                   worst_bytes(run->schedule) + worst_bytes(run->zone_name) +
+                   worst_bytes(run->name) + worst_bytes(run->description) +
+                   (slot_count + 1) * (TIME_BYTES + 1))
+    LITERAL(&pen, "{\"run_id\":");
+    put_id(&pen, run->key, store_tag);
+    LITERAL(&pen, ",\"model_name\":");
+    put_string(&pen, run->model_name);
+    LITERAL(&pen, ",\"schedule\":");
+    put_string(&pen, run->schedule);
+    LITERAL(&pen, ",\"enabled\":");
+    put_text(&pen, run->enabled ? "true" : "false");
+    LITERAL(&pen, ",\"parameters\":");
+    put_bytes(&pen, run->parameters, parameters_bytes);
+    LITERAL(&pen, ",\"last_run\":");
+    put_time(&pen, run->last_run);
+    LITERAL(&pen, ",\"next_run\":");
+    put_time(&pen, run->next_run);
+    LITERAL(&pen, ",\"created_at\":");
+    put_time(&pen, run->created_at);
+    LITERAL(&pen, ",\"updated_at\":");
+    put_time(&pen, run->updated_at);
+    LITERAL(&pen, ",\"timezone\":");
+    put_string(&pen, run->zone_name);
+    LITERAL(&pen, ",\"name\":");
+    put_string(&pen, run->name);
+    LITERAL(&pen, ",\"description\":");
+    put_string(&pen, run->description);
+    LITERAL(&pen, ",\"start_at\":");
+    put_time(&pen, run->start_at);
+    LITERAL(&pen, ",\"end_at\":");
+    put_time(&pen, run->end_at);
+    put_policies(&pen, run);
+    LITERAL(&pen, ",\"model_version\":");
     if (run->model_version == 0) {
-        LITERAL(out, "null");
+        LITERAL(&pen, "null");
     } else {
-        json_number(out, run->model_version);
+        put_number(&pen, run->model_version);
     }
     if (slots != NULL) {
-        LITERAL(out, ",\"next_runs\":[");
+        LITERAL(&pen, ",\"next_runs\":[");
         for (size_t i = 0; i < slot_count; i++) {
-            text_append(out, i == 0 ? "" : ",");
-            json_time(out, slots[i]);
+            put_text(&pen, i == 0 ? "" : ",");
+            put_time(&pen, slots[i]);
         }
-        LITERAL(out, "]");
+        LITERAL(&pen, "]");
     }
-    LITERAL(out, "}");
+    LITERAL(&pen, "}");
+    END(out);
 }
 
-static void append_outcome(struct text *out, const struct execution *execution,
-                           uint64_t store_tag) {
-    LITERAL(out, ",\"duration_ms\":");
-    if (wall_time_is_none(execution->started_at) || wall_time_is_none(execution->finished_at)) {
-        LITERAL(out, "null");
-    } else {
-        json_milliseconds(out, execution->duration);
-    }
-    LITERAL(out, ",\"result\":");
-    text_append(out, execution->result == NULL ? "null" : execution->result);
-    LITERAL(out, ",\"error\":");
+/* --- executions ---------------------------------------------------------------------------------- */
+
+/* More than all of an execution but its strings: names (330), 6 times (174), 3 ids (114), a digest (66), the rest
+ * (140). */
+enum { EXECUTION_FIXED_BYTES = 1280 };
+
+static void put_error(struct pen *pen, const struct execution *execution, uint64_t store_tag) {
     if (execution->error_type == NULL) {
-        LITERAL(out, "null");
-    } else {
-        LITERAL(out, "{\"type\":");
-        json_string(out, execution->error_type);
-        LITERAL(out, ",\"message\":");
-        json_string(out, execution->error_message == NULL ? "" : execution->error_message);
-        if (execution->blocked_by != 0) {
-            LITERAL(out, ",\"execution_id\":");
-            json_id(out, execution->blocked_by, store_tag);
-        }
-        LITERAL(out, "}");
+        LITERAL(pen, "null");
+        return;
     }
+    LITERAL(pen, "{\"type\":");
+    put_string(pen, execution->error_type);
+    LITERAL(pen, ",\"message\":");
+    put_string(pen, execution->error_message == NULL ? "" : execution->error_message);
+    if (execution->blocked_by != 0) {
+        LITERAL(pen, ",\"execution_id\":");
+        put_id(pen, execution->blocked_by, store_tag);
+    }
+    LITERAL(pen, "}");
+}
+
+static void put_outcome(struct pen *pen, const struct execution *execution, uint64_t store_tag) {
+    LITERAL(pen, ",\"duration_ms\":");
+    if (wall_time_is_none(execution->started_at) || wall_time_is_none(execution->finished_at)) {
+        LITERAL(pen, "null");
+    } else {
+        put_milliseconds(pen, execution->duration);
+    }
+    LITERAL(pen, ",\"result\":");
+    put_text(pen, execution->result == NULL ? "null" : execution->result);
+    LITERAL(pen, ",\"error\":");
+    put_error(pen, execution, store_tag);
     if (execution->status == EXECUTION_MISSED) {
-        LITERAL(out, ",\"gap\":{\"from\":");
-        json_time(out, execution->missed_from);
-        LITERAL(out, ",\"to\":");
-        json_time(out, execution->missed_to);
-        LITERAL(out, ",\"count\":");
-        json_number(out, (int64_t)execution->missed_count);
-        LITERAL(out, "}");
+        LITERAL(pen, ",\"gap\":{\"from\":");
+        put_time(pen, execution->missed_from);
+        LITERAL(pen, ",\"to\":");
+        put_time(pen, execution->missed_to);
+        LITERAL(pen, ",\"count\":");
+        put_number(pen, (int64_t)execution->missed_count);
+        LITERAL(pen, "}");
     }
 }
 
 void execution_to_json(struct text *out, const struct execution *execution, uint64_t store_tag) {
-    LITERAL(out, "{\"execution_id\":");
-    json_id(out, execution->key, store_tag);
-    LITERAL(out, ",\"run_id\":");
-    json_id(out, execution->run_key, store_tag);
-    LITERAL(out, ",\"model_name\":");
-    json_string(out, execution->model_name);
-    LITERAL(out, ",\"model_version\":");
+    BEGIN(out, EXECUTION_FIXED_BYTES + worst_bytes(execution->model_name) +
+                   worst_bytes(execution->error_type) + worst_bytes(execution->error_message) +
+                   (execution->result == NULL ? 0 : strlen(execution->result)))
+    LITERAL(&pen, "{\"execution_id\":");
+    put_id(&pen, execution->key, store_tag);
+    LITERAL(&pen, ",\"run_id\":");
+    put_id(&pen, execution->run_key, store_tag);
+    LITERAL(&pen, ",\"model_name\":");
+    put_string(&pen, execution->model_name);
+    LITERAL(&pen, ",\"model_version\":");
     if (execution->model_version == 0) {
-        LITERAL(out, "null");
+        LITERAL(&pen, "null");
     } else {
-        json_number(out, execution->model_version);
+        put_number(&pen, execution->model_version);
     }
-    LITERAL(out, ",\"model_digest\":");
+    LITERAL(&pen, ",\"model_digest\":");
     if (execution->has_model_digest) {
-        json_hex(out, execution->model_digest, sizeof execution->model_digest);
+        put_hex(&pen, execution->model_digest, sizeof execution->model_digest);
     } else {
-        LITERAL(out, "null");
+        LITERAL(&pen, "null");
     }
-    LITERAL(out, ",\"trigger\":\"");
-    text_append(out, execution_trigger_name(execution->trigger));
-    LITERAL(out, "\",\"attempt\":");
-    json_number(out, execution->attempt);
-    LITERAL(out, ",\"status\":\"");
-    text_append(out, execution_status_name(execution->status));
-    LITERAL(out, "\",\"scheduled_for\":");
-    json_time(out, execution->scheduled_for);
-    LITERAL(out, ",\"queued_at\":");
-    json_time(out, execution->queued_at);
-    LITERAL(out, ",\"started_at\":");
-    json_time(out, execution->started_at);
-    LITERAL(out, ",\"finished_at\":");
-    json_time(out, execution->finished_at);
-    append_outcome(out, execution, store_tag);
-    LITERAL(out, "}");
+    LITERAL(&pen, ",\"trigger\":\"");
+    put_text(&pen, execution_trigger_name(execution->trigger));
+    LITERAL(&pen, "\",\"attempt\":");
+    put_number(&pen, execution->attempt);
+    LITERAL(&pen, ",\"status\":\"");
+    put_text(&pen, execution_status_name(execution->status));
+    LITERAL(&pen, "\",\"scheduled_for\":");
+    put_time(&pen, execution->scheduled_for);
+    LITERAL(&pen, ",\"queued_at\":");
+    put_time(&pen, execution->queued_at);
+    LITERAL(&pen, ",\"started_at\":");
+    put_time(&pen, execution->started_at);
+    LITERAL(&pen, ",\"finished_at\":");
+    put_time(&pen, execution->finished_at);
+    put_outcome(&pen, execution, store_tag);
+    LITERAL(&pen, "}");
+    END(out);
 }

@@ -5,6 +5,7 @@
 #include <glob.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -50,6 +51,10 @@ static void *open_near_program(void) {
 }
 
 bool library_open(const char *path, const OrtApiBase **out_base, struct error *err) {
+    /* Recent releases of ONNX Runtime (1.30 is one) collect what models are run on what machine and sends it to its makers over
+     * the network, from threads of its own that also wake up an idle process. Nobody here has asked for that. The
+     * variable is looked at when the library is loaded. */
+    setenv("ORT_DISABLE_TELEMETRY", "1", 1);
     void *library = path != NULL ? open_file(path) : open_near_program();
     if (library == NULL && path == NULL) {
         library = open_file(soname);

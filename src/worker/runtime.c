@@ -50,6 +50,7 @@ struct runtime {
 static bool set_up(struct runtime *runtime, struct error *err) {
     const OrtApi *api = runtime->api;
     TRY(api->CreateEnv(ORT_LOGGING_LEVEL_FATAL, "orrery", &runtime->environment));
+    TRY(api->DisableTelemetryEvents(runtime->environment));
     TRY(api->CreateSessionOptions(&runtime->options));
     TRY(api->SetIntraOpNumThreads(runtime->options, 1));
     TRY(api->SetInterOpNumThreads(runtime->options, 1));

@@ -196,6 +196,12 @@ async function nameOfSlot(test, ours, croner) {
     if (theirs === byCronersRule(answer, croner)) return 'SUN-SUN';
   }
   const instants = [test.from, slot, theirs].filter((at) => at !== null);
+  if (slot !== null && !croner.isFixed) {
+    const [offset, start, before] = (await ask([`?\t${test.zone}\t${slot}`]))[0].split('\t').map(Number);
+    if (before - offset > 10800 && start > test.from && slot < start + (before - offset)) {
+      return 'set-back-by-more-than-three-hours';
+    }
+  }
   return (await otherDatabase(test.zone, instants)) ? 'other-tzdata' : null;
 }
 

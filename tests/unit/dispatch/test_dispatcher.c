@@ -237,6 +237,22 @@ static void a_worker_that_is_killed_fails_its_job_and_is_replaced(void **state) 
     assert_line(bed, 3.0, 7.0);
 }
 
+/* ONNX Runtime's telemetry runs in threads of its own; without it a worker has just one. (The thread sanitizer adds
+ * one.) */
+static void a_worker_does_nothing_but_run_models(void **state) {
+    assert_line(*state, 1.0, 3.0);
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/task", find_worker());
+    DIR *tasks = opendir(path);
+    assert_non_null(tasks);
+    int threads = 0;
+    for (struct dirent *task; (task = readdir(tasks)) != NULL;) {
+        threads += task->d_name[0] != '.' ? 1 : 0;
+    }
+    closedir(tasks);
+    assert_true(threads == 1 || (threads == 2 && getenv("TSAN_OPTIONS") != NULL));
+}
+
 static void what_the_model_refuses_is_told_in_its_own_words(void **state) {
     struct order *order = submit(*state, "picky", "{\"data\":[[1],[2],[3]]}", 60000, 0);
     wait_for(&order->done);
@@ -323,6 +339,7 @@ int main(void) {
                                         teardown),
         cmocka_unit_test_setup_teardown(a_worker_that_is_killed_fails_its_job_and_is_replaced,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(a_worker_does_nothing_but_run_models, setup, teardown),
         cmocka_unit_test_setup_teardown(what_the_model_refuses_is_told_in_its_own_words, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(sequences_of_maps_come_out_as_json, setup, teardown),

@@ -317,10 +317,6 @@ static void garbage_harms_nobody(void **state) {
     for (size_t i = 0; i < COUNT_OF(garbage); i++) {
         int fd = dial();
         send_all(fd, garbage[i], strlen(garbage[i]));
-        shutdown(fd, SHUT_WR);
-        char ignored[4096];
-        while (recv(fd, ignored, sizeof ignored, 0) > 0) {
-        }
         close(fd);
     }
     int fd = dial();
