@@ -1,0 +1,161 @@
+/* The plan, the disk and crashes: what is not written did not happen, and what was interrupted is settled. */
+#include "plan_world.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void nothing_starts_before_its_record_is_on_disk(void **state) {
+    (void)state;
+    struct world *world = world_minutely(OVERLAP_SKIP, CATCHUP_LATEST);
+    world->store_answers = false;
+    world_walk_to(world, time_at("2027-01-01T00:01:00Z"));
+    assert_int_equal(world->pending_count, 1);
+    assert_int_equal(world->running_count, 0);
+    world->store_answers = true;
+    world_settle(world);
+    assert_int_equal(world->running_count, 1);
+    world_close(world);
+}
+
+static void a_slot_that_the_store_could_not_take_is_tried_again(void **state) {
+    (void)state;
+    struct world *world = world_minutely(OVERLAP_SKIP, CATCHUP_LATEST);
+    world->store_failure = ERROR_STORE;
+    world_walk_to(world, time_at("2027-01-01T00:01:00Z"));
+    assert_int_equal(world->ledger_count, 0);
+    assert_int_equal(plan_next_wake(&world->plan).us, time_at("2027-01-01T00:01:01Z").us);
+    world->store_failure = ERROR_NONE;
+    world_walk_to(world, time_at("2027-01-01T00:01:01Z"));
+    assert_int_equal(world->ledger_count, 1);
+    assert_int_equal(world->ledger[0].slot.us, time_at("2027-01-01T00:01:00Z").us);
+    world_close(world);
+}
+
+static void a_slot_that_has_its_record_already_only_moves_the_schedule_on(void **state) {
+    (void)state;
+    struct world *world = world_minutely(OVERLAP_SKIP, CATCHUP_LATEST);
+    world->store_answers = false;
+    world_walk_to(world, time_at("2027-01-01T00:01:00Z"));
+    struct plan_record *record = world->pending[0];
+    world->pending_count = 0;
+    plan_recorded(&world->plan, record, ERROR_CONFLICT, world->now);
+    assert_int_equal(world->pending_count, 1);
+    assert_int_equal(world->pending[0]->execution_count, 0);
+    assert_true(world->pending[0]->advances);
+    world->store_answers = true;
+    world_settle(world);
+    assert_int_equal(world->ledger_count, 0);
+    assert_int_equal(plan_next_wake(&world->plan).us, time_at("2027-01-01T00:02:00Z").us);
+    world_close(world);
+}
+
+static void a_change_beside_a_record_neither_loses_nor_doubles_the_slot(void **state) {
+    (void)state;
+    for (int written_first = 0; written_first < 2; written_first++) {
+        struct world *world = world_minutely(OVERLAP_SKIP, CATCHUP_LATEST);
+        world->store_answers = false;
+        world_walk_to(world, time_at("2027-01-01T00:01:00Z"));
+        /* The description was changed meanwhile: revision 2, with the next run as it was read. */
+        struct run changed = world_run("* * * * *");
+        changed.revision = 2;
+        changed.next_run = time_at("2027-01-01T00:01:00Z");
+        world->store_answers = true;
+        struct plan_entry *entry = world_entry(&changed);
+        plan_entry_set_revision(entry, 2, true);
+        if (written_first) {
+            world_settle(world);
+            plan_put(&world->plan, entry);
+        } else {
+            plan_put(&world->plan, entry);
+            world->store_failure = ERROR_STALE;
+            world_settle(world);
+            world->store_failure = ERROR_NONE;
+        }
+        world_walk_to(world, time_at("2027-01-01T00:01:30Z"));
+        assert_int_equal(world->ledger_count, 1);
+        assert_int_equal(world->running_count, 1);
+        world_close(world);
+    }
+}
+
+static struct execution left_behind(enum execution_status status, uint32_t attempt,
+                                    enum execution_trigger trigger) {
+    return (struct execution){.key = 1000,
+                              .run_key = 7,
+                              .model_name = "model",
+                              .trigger = trigger,
+                              .attempt = attempt,
+                              .status = status,
+                              .scheduled_for = time_at("2026-12-31T23:59:00Z")};
+}
+
+static struct world *restarted(uint32_t max_attempts, const struct execution *left) {
+    struct world *world = world_new("2027-01-01T00:00:00Z");
+    world->last_key = 1000;
+    struct run run = world_run("* * * * *");
+    run.retry.max_attempts = max_attempts;
+    run.next_run = time_at("2027-01-01T00:01:00Z");
+    plan_put(&world->plan, world_entry(&run));
+    world_add_row(world, left);
+    plan_adopt(&world->plan, NULL, left);
+    plan_begin(&world->plan, world->now);
+    world_turn_to(world, world->now);
+    return world;
+}
+
+static void what_was_interrupted_is_retried_by_policy(void **state) {
+    (void)state;
+    struct execution left = left_behind(EXECUTION_RUNNING, 1, TRIGGER_SCHEDULE);
+    struct world *world = restarted(1, &left);
+    assert_int_equal(world->ledger[0].status, EXECUTION_FAILED);
+    assert_int_equal(world->ledger_count, 2);
+    assert_int_equal(world->ledger[1].trigger, TRIGGER_RETRY);
+    assert_int_equal(world->running_count, 1);
+    world_close(world);
+}
+
+static void what_was_interrupted_ends_as_failed_where_at_most_once_is_asked_for(void **state) {
+    (void)state;
+    struct execution left = left_behind(EXECUTION_RUNNING, 1, TRIGGER_SCHEDULE);
+    struct world *world = restarted(0, &left);
+    assert_int_equal(world->ledger[0].status, EXECUTION_FAILED);
+    assert_int_equal(world->ledger_count, 1);
+    assert_int_equal(world->running_count, 0);
+    world_close(world);
+}
+
+static void a_trigger_that_was_interrupted_is_not_repeated(void **state) {
+    (void)state;
+    struct execution left = left_behind(EXECUTION_RUNNING, 1, TRIGGER_MANUAL);
+    struct world *world = restarted(5, &left);
+    assert_int_equal(world->ledger_count, 1);
+    assert_int_equal(world->ledger[0].status, EXECUTION_FAILED);
+    world_close(world);
+}
+
+static void what_was_queued_starts_after_a_restart(void **state) {
+    (void)state;
+    struct execution left = left_behind(EXECUTION_QUEUED, 1, TRIGGER_SCHEDULE);
+    struct world *world = restarted(0, &left);
+    assert_int_equal(world->running_count, 1);
+    assert_int_equal(world->ledger[0].status, EXECUTION_RUNNING);
+    world_close(world);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_starts_before_its_record_is_on_disk),
+        cmocka_unit_test(a_slot_that_the_store_could_not_take_is_tried_again),
+        cmocka_unit_test(a_slot_that_has_its_record_already_only_moves_the_schedule_on),
+        cmocka_unit_test(a_change_beside_a_record_neither_loses_nor_doubles_the_slot),
+        cmocka_unit_test(what_was_interrupted_is_retried_by_policy),
+        cmocka_unit_test(what_was_interrupted_ends_as_failed_where_at_most_once_is_asked_for),
+        cmocka_unit_test(a_trigger_that_was_interrupted_is_not_repeated),
+        cmocka_unit_test(what_was_queued_starts_after_a_restart),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
