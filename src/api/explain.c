@@ -14,11 +14,11 @@ struct explanation {
     struct timetable timetable;
     struct wall_time at;
     struct cron_decision decision;
-    bool matches;   /* the expression in its zone */
-    bool in_bounds; /* start_at and end_at */
-    struct wall_time due_at;        /* with jitter; NONE if it is no slot */
+    bool matches;            /* the expression in its zone */
+    bool in_bounds;          /* start_at and end_at */
+    struct wall_time due_at; /* with jitter; NONE if it is no slot */
     bool has_execution;
-    struct execution execution;     /* what became of it */
+    struct execution execution; /* what became of it */
 };
 
 static bool is_in_bounds(const struct run *run, struct wall_time at) {
@@ -35,7 +35,8 @@ static bool find_execution(struct call *call, struct explanation *explanation, s
     struct execution *found;
     size_t count;
     bool more;
-    if (!store_list_executions(call->reader, &filter, call_arena(call), &found, &count, &more, err)) {
+    if (!store_list_executions(call->reader, &filter, call_arena(call), &found, &count, &more,
+                               err)) {
         return false;
     }
     for (size_t i = 0; i < count && !explanation->has_execution; i++) {
@@ -51,7 +52,8 @@ static bool find_execution(struct call *call, struct explanation *explanation, s
     filter.has_status = true;
     filter.status = EXECUTION_MISSED;
     filter.limit = 1;
-    if (!store_list_executions(call->reader, &filter, call_arena(call), &found, &count, &more, err)) {
+    if (!store_list_executions(call->reader, &filter, call_arena(call), &found, &count, &more,
+                               err)) {
         return false;
     }
     if (count > 0 && found[0].missed_to.us >= explanation->at.us) {
@@ -102,14 +104,12 @@ static void add_outcome(const struct explanation *explanation, struct wall_time 
     const struct execution *execution = &explanation->execution;
     const struct run *run = explanation->run;
     if (explanation->has_execution) {
-        add_sentence(out, arena_printf(arena, "What became of it: %s (trigger %s, attempt %u)%s%s",
-                                       execution_status_name(execution->status),
-                                       execution_trigger_name(execution->trigger),
-                                       execution->attempt,
-                                       execution->error_message == NULL ? "" : ": ",
-                                       execution->error_message == NULL
-                                           ? ""
-                                           : execution->error_message));
+        add_sentence(
+            out, arena_printf(arena, "What became of it: %s (trigger %s, attempt %u)%s%s",
+                              execution_status_name(execution->status),
+                              execution_trigger_name(execution->trigger), execution->attempt,
+                              execution->error_message == NULL ? "" : ": ",
+                              execution->error_message == NULL ? "" : execution->error_message));
     } else if (wall_time_is_none(explanation->due_at)) {
         return;
     } else if (!run->enabled) {
@@ -136,9 +136,8 @@ static void append_sentences(struct call *call, const struct explanation *explan
     text_init(&words, SENTENCES_BYTES_MAXIMUM);
     text_append_char(&sentences, '[');
     cron_describe(&explanation->timetable.cron, &words);
-    add_sentence(&sentences,
-                 arena_printf(arena, "The schedule: %s, in %s", text_string(&words),
-                              zone_name(explanation->timetable.zone)));
+    add_sentence(&sentences, arena_printf(arena, "The schedule: %s, in %s", text_string(&words),
+                                          zone_name(explanation->timetable.zone)));
     text_reset(&words);
     cron_decision_describe(&explanation->decision, &words);
     add_sentence(&sentences, text_string(&words));

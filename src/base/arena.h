@@ -31,7 +31,7 @@ void *arena_alloc_zeroed(struct arena *arena, size_t size_bytes) __attribute__((
 char *arena_strdup(struct arena *arena, const char *string) __attribute__((returns_nonnull));
 char *arena_strndup(struct arena *arena, const char *string, size_t size_bytes)
     __attribute__((returns_nonnull));
-char *arena_printf(struct arena *arena, const char *format, ...)
-    PRINTF_LIKE(2, 3) __attribute__((returns_nonnull));
+char *arena_printf(struct arena *arena, const char *format, ...) PRINTF_LIKE(2, 3)
+    __attribute__((returns_nonnull));
 
 #endif

@@ -5,7 +5,8 @@
 #include <string.h>
 
 void assertion_failed(const char *condition, const char *file, int line, const char *function) {
-    fprintf(stderr, "orrery: assertion failed: %s at %s:%d in %s\n", condition, file, line, function);
+    fprintf(stderr, "orrery: assertion failed: %s at %s:%d in %s\n", condition, file, line,
+            function);
     abort();
 }
 

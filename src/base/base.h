@@ -37,7 +37,8 @@ NORETURN void assertion_failed(const char *condition, const char *file, int line
 void *must_alloc(size_t size_bytes) __attribute__((malloc, returns_nonnull, alloc_size(1)));
 void *must_alloc_zeroed(size_t count, size_t size_bytes)
     __attribute__((malloc, returns_nonnull, alloc_size(1, 2)));
-void *must_realloc(void *pointer, size_t size_bytes) __attribute__((returns_nonnull, alloc_size(2)));
+void *must_realloc(void *pointer, size_t size_bytes)
+    __attribute__((returns_nonnull, alloc_size(2)));
 char *must_strdup(const char *string) __attribute__((malloc, returns_nonnull));
 
 /* For CLEANUP(free_pointer) on any pointer variable. */

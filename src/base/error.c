@@ -23,7 +23,7 @@ static void fill(struct error *err, enum error_kind kind, const char *format, va
     vsnprintf(err->message, sizeof err->message, format, arguments);
 }
 
-bool (error_set)(struct error *err, enum error_kind kind, const char *format, ...) {
+bool(error_set)(struct error *err, enum error_kind kind, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     fill(err, kind, format, arguments);
@@ -31,8 +31,8 @@ bool (error_set)(struct error *err, enum error_kind kind, const char *format, ..
     return false;
 }
 
-bool (error_set_errno)(struct error *err, enum error_kind kind, int saved_errno, const char *format,
-                     ...) {
+bool(error_set_errno)(struct error *err, enum error_kind kind, int saved_errno, const char *format,
+                      ...) {
     va_list arguments;
     va_start(arguments, format);
     fill(err, kind, format, arguments);
@@ -46,8 +46,8 @@ bool (error_set_errno)(struct error *err, enum error_kind kind, int saved_errno,
     return false;
 }
 
-bool (error_set_field)(struct error *err, enum error_kind kind, const char *field, const char *format,
-                     ...) {
+bool(error_set_field)(struct error *err, enum error_kind kind, const char *field,
+                      const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     fill(err, kind, format, arguments);
@@ -56,7 +56,7 @@ bool (error_set_field)(struct error *err, enum error_kind kind, const char *fiel
     return false;
 }
 
-bool (error_prefix)(struct error *err, const char *format, ...) {
+bool(error_prefix)(struct error *err, const char *format, ...) {
     char message[ERROR_MESSAGE_BYTES];
     va_list arguments;
     va_start(arguments, format);

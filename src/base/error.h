@@ -59,9 +59,9 @@ enum { ERROR_FIELD_BYTES = 64, ERROR_MESSAGE_BYTES = 440 };
 
 struct error {
     enum error_kind kind;
-    int saved_errno;                   /* 0 where no system call failed */
-    uint32_t column;                   /* 1-based place in the field's text, in bytes; 0 unknown */
-    char field[ERROR_FIELD_BYTES];     /* "schedule", "retry.backoff"; empty where it is about none */
+    int saved_errno;               /* 0 where no system call failed */
+    uint32_t column;               /* 1-based place in the field's text, in bytes; 0 unknown */
+    char field[ERROR_FIELD_BYTES]; /* "schedule", "retry.backoff"; empty where it is about none */
     char message[ERROR_MESSAGE_BYTES]; /* one sentence without a full stop, UTF-8 */
 };
 
@@ -81,10 +81,26 @@ bool error_set_field(struct error *err, enum error_kind kind, const char *field,
 bool error_prefix(struct error *err, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* The compilers and analyzers see that these return false, and so which outputs are not written. */
-#define error_set(...) ({ (error_set)(__VA_ARGS__); (bool)false; })
-#define error_set_errno(...) ({ (error_set_errno)(__VA_ARGS__); (bool)false; })
-#define error_set_field(...) ({ (error_set_field)(__VA_ARGS__); (bool)false; })
-#define error_prefix(...) ({ (error_prefix)(__VA_ARGS__); (bool)false; })
+#define error_set(...)                                                                             \
+    ({                                                                                             \
+        (error_set)(__VA_ARGS__);                                                                  \
+        (bool)false;                                                                               \
+    })
+#define error_set_errno(...)                                                                       \
+    ({                                                                                             \
+        (error_set_errno)(__VA_ARGS__);                                                            \
+        (bool)false;                                                                               \
+    })
+#define error_set_field(...)                                                                       \
+    ({                                                                                             \
+        (error_set_field)(__VA_ARGS__);                                                            \
+        (bool)false;                                                                               \
+    })
+#define error_prefix(...)                                                                          \
+    ({                                                                                             \
+        (error_prefix)(__VA_ARGS__);                                                               \
+        (bool)false;                                                                               \
+    })
 
 const char *error_kind_wire_name(enum error_kind kind);
 int error_kind_http_status(enum error_kind kind);

@@ -56,9 +56,7 @@ void text_append(struct text *text, const char *string) {
     text_append_bytes(text, string, strlen(string));
 }
 
-void text_append_char(struct text *text, char character) {
-    text_append_bytes(text, &character, 1);
-}
+void text_append_char(struct text *text, char character) { text_append_bytes(text, &character, 1); }
 
 void text_printf(struct text *text, const char *format, ...) {
     va_list arguments;

@@ -4,8 +4,7 @@
 #include <string.h>
 
 static const struct command *const commands[] = {
-    &command_serve, &command_next, &command_key, &command_explain,
-    &command_doctor, &command_worker,
+    &command_serve, &command_next, &command_key, &command_explain, &command_doctor, &command_worker,
 };
 
 static void print_help(FILE *out) {
@@ -64,8 +63,8 @@ static const struct option_row *find_option(const struct option_row *rows, size_
 }
 
 /* Reads the option at arguments[index] and returns how many arguments it took, or 0 with the error. */
-static int read_option(int argument_count, char **arguments, int index, const struct option_row *rows,
-                       size_t row_count, struct error *err) {
+static int read_option(int argument_count, char **arguments, int index,
+                       const struct option_row *rows, size_t row_count, struct error *err) {
     char *argument = arguments[index];
     const char *equals = strncmp(argument, "--", 2) == 0 ? strchr(argument, '=') : NULL;
     size_t name_bytes = equals == NULL ? strlen(argument) : (size_t)(equals - argument);

@@ -12,8 +12,8 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 struct command {
     const char *name;
-    const char *summary; /* one line for `orrery --help`; NULL: not shown there */
-    const char *help;    /* the whole answer to --help, ending with an example; NULL: … */
+    const char *summary;      /* one line for `orrery --help`; NULL: not shown there */
+    const char *help;         /* the whole answer to --help, ending with an example; NULL: … */
     void (*print_help)(void); /* … prints it to standard output */
     int (*run)(int argument_count, char **arguments);
 };
@@ -33,16 +33,16 @@ int cli_fail(const struct command *command, const struct error *err);
 
 /* One option of a command: "--tz Europe/Berlin" or "--tz=Europe/Berlin", or a flag without a value. */
 struct option_row {
-    const char *name;      /* "--tz" */
+    const char *name;       /* "--tz" */
     const char **out_value; /* for an option with a value, else NULL */
-    bool *out_flag;        /* for a flag, else NULL */
+    bool *out_flag;         /* for a flag, else NULL */
 };
 
 /* Reads options anywhere among the arguments and moves the operands to the front of
  * arguments[1…]; "--" ends the options. `out_operand_count` is their number. An unknown option or a
  * missing value fails with ERROR_USAGE. --help prints the command's help and sets `out_help_shown`. */
-MUST_CHECK bool cli_read_options(const struct command *command, int argument_count, char **arguments,
-                                 const struct option_row *rows, size_t row_count,
+MUST_CHECK bool cli_read_options(const struct command *command, int argument_count,
+                                 char **arguments, const struct option_row *rows, size_t row_count,
                                  int *out_operand_count, bool *out_help_shown, struct error *err);
 
 #endif

@@ -34,7 +34,8 @@ static bool load_symbol(void *library, const char *name, void *out_function, str
 static bool load_curl(struct curl_functions *curl, struct error *err) {
     void *library = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
     if (library == NULL) {
-        return error_set(err, ERROR_IO, "libcurl cannot be opened (%s); run script/setup", dlerror());
+        return error_set(err, ERROR_IO, "libcurl cannot be opened (%s); run script/setup",
+                         dlerror());
     }
     return load_symbol(library, "curl_easy_init", &curl->easy_init, err) &&
            load_symbol(library, "curl_easy_setopt", &curl->easy_setopt, err) &&
@@ -64,8 +65,7 @@ void client_escape(const char *string, struct text *out) {
 
 static bool refused(const char *body, long status, struct error *err) {
     yyjson_doc *document = yyjson_read(body, strlen(body), 0);
-    const char *message =
-        yyjson_get_str(yyjson_obj_get(yyjson_doc_get_root(document), "message"));
+    const char *message = yyjson_get_str(yyjson_obj_get(yyjson_doc_get_root(document), "message"));
     error_set(err, ERROR_INVALID, "%s (HTTP %ld)",
               message == NULL ? "the server gave no reason" : message, status);
     if (status == 401) {

@@ -66,7 +66,8 @@ static void check_zones(struct checkup *checkup) {
     const struct zone *zone = NULL;
     struct error err;
     if (!zone_open("Europe/Berlin", &zone, &err)) {
-        report(checkup, FINDING_FAILED, "time zones", "%s; install the package tzdata", err.message);
+        report(checkup, FINDING_FAILED, "time zones", "%s; install the package tzdata",
+               err.message);
         return;
     }
     zone_unref(zone);
@@ -143,8 +144,8 @@ static void check_models(struct checkup *checkup) {
     clock_gettime(CLOCK_REALTIME, &limit);
     limit.tv_sec += MODEL_SCAN_LIMIT_S;
     bool started = dispatcher_new(&options, &dispatcher, &err) &&
-                   model_repository_new(checkup->settings->models,
-                                        dispatcher_describer(dispatcher), &repository, &err);
+                   model_repository_new(checkup->settings->models, dispatcher_describer(dispatcher),
+                                        &repository, &err);
     if (started) {
         dispatcher_set_repository(dispatcher, repository);
         started = dispatcher_start(dispatcher, &err) &&
@@ -217,14 +218,15 @@ static int run(int argument_count, char **arguments) {
 const struct command command_doctor = {
     .name = "doctor",
     .summary = "look for what usually goes wrong",
-    .help = "Looks for what usually goes wrong and prints a line for each check: the clock, the time\n"
-            "zones, the store, ONNX Runtime, every model. Exit status 1 if a check failed.\n\n"
-            "usage: orrery doctor [OPTIONS]\n\n"
-            "  --config FILE        the settings that `orrery serve` reads\n"
-            "  --db FILE            the store [orrery.db]\n"
-            "  --models DIR         the model repository [models]\n"
-            "  --onnxruntime FILE   libonnxruntime.so to use\n\n"
-            "Example:\n"
-            "  orrery doctor --db data/orrery.db --models models\n",
+    .help =
+        "Looks for what usually goes wrong and prints a line for each check: the clock, the time\n"
+        "zones, the store, ONNX Runtime, every model. Exit status 1 if a check failed.\n\n"
+        "usage: orrery doctor [OPTIONS]\n\n"
+        "  --config FILE        the settings that `orrery serve` reads\n"
+        "  --db FILE            the store [orrery.db]\n"
+        "  --models DIR         the model repository [models]\n"
+        "  --onnxruntime FILE   libonnxruntime.so to use\n\n"
+        "Example:\n"
+        "  orrery doctor --db data/orrery.db --models models\n",
     .run = run,
 };

@@ -82,14 +82,16 @@ static int run(int argument_count, char **arguments) {
 const struct command command_explain = {
     .name = "explain",
     .summary = "why an instant is a slot of a run, or is not, and what became of it",
-    .help = "Says how the expression, the zone, daylight saving, bounds, jitter, pauses and overlap decided\n"
-            "about one instant of a run. Asks a running orrery.\n\n"
-            "usage: orrery explain RUN_ID --at TIME [OPTIONS]\n\n"
-            "  --at TIME      an instant, as RFC 3339\n"
-            "  --server URL   [ORRERY_URL, else http://127.0.0.1:8080]\n"
-            "  --key KEY      [ORRERY_API_KEY]\n"
-            "  --json         the server's answer as it is\n\n"
-            "Example:\n"
-            "  orrery explain 0193a2b4-7c1e-7000-8001-7716fe920a29 --at 2027-03-28T03:00:00+02:00\n",
+    .help =
+        "Says how the expression, the zone, daylight saving, bounds, jitter, pauses and overlap "
+        "decided\n"
+        "about one instant of a run. Asks a running orrery.\n\n"
+        "usage: orrery explain RUN_ID --at TIME [OPTIONS]\n\n"
+        "  --at TIME      an instant, as RFC 3339\n"
+        "  --server URL   [ORRERY_URL, else http://127.0.0.1:8080]\n"
+        "  --key KEY      [ORRERY_API_KEY]\n"
+        "  --json         the server's answer as it is\n\n"
+        "Example:\n"
+        "  orrery explain 0193a2b4-7c1e-7000-8001-7716fe920a29 --at 2027-03-28T03:00:00+02:00\n",
     .run = run,
 };

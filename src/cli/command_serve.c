@@ -9,17 +9,19 @@
 static void print_help(void) {
     struct text help;
     text_init(&help, 65536);
-    text_append(&help,
-                "Runs the service: HTTP API, scheduler and workers, in one process tree.\n\n"
-                "usage: orrery serve [OPTIONS]\n\n"
-                "  --config FILE             read settings from FILE first, as `key = value` lines\n");
+    text_append(
+        &help,
+        "Runs the service: HTTP API, scheduler and workers, in one process tree.\n\n"
+        "usage: orrery serve [OPTIONS]\n\n"
+        "  --config FILE             read settings from FILE first, as `key = value` lines\n");
     settings_append_help(&help);
-    text_append(&help,
-                "\nEvery option is also a key of the file (rate-limit = 50) and a variable of the\n"
-                "environment (ORRERY_RATE_LIMIT=50); the command line wins over the environment, and\n"
-                "that over the file. SIGTERM ends it in good order.\n\n"
-                "Example:\n"
-                "  orrery serve --listen 127.0.0.1:8080 --db data/orrery.db --models models\n");
+    text_append(
+        &help,
+        "\nEvery option is also a key of the file (rate-limit = 50) and a variable of the\n"
+        "environment (ORRERY_RATE_LIMIT=50); the command line wins over the environment, and\n"
+        "that over the file. SIGTERM ends it in good order.\n\n"
+        "Example:\n"
+        "  orrery serve --listen 127.0.0.1:8080 --db data/orrery.db --models models\n");
     fputs(text_string(&help), stdout);
     text_fini(&help);
 }

@@ -37,7 +37,8 @@ static int run(int argument_count, char **arguments) {
 
 const struct command command_worker = {
     .name = "worker",
-    .help = "Runs models for `orrery serve`, which starts it; there is no use in starting it by hand.\n\n"
+    .help = "Runs models for `orrery serve`, which starts it; there is no use in starting it by "
+            "hand.\n\n"
             "usage: orrery worker [--onnxruntime FILE] [--memory BYTES]\n\n"
             "Example:\n"
             "  orrery serve --workers 4\n",

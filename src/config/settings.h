@@ -28,7 +28,7 @@ struct settings {
 enum setting_type { SETTING_STRING, SETTING_INTEGER, SETTING_BYTES, SETTING_DURATION };
 
 struct setting_row {
-    const char *key;     /* "rate-limit": the flag is --rate-limit, the variable ORRERY_RATE_LIMIT */
+    const char *key; /* "rate-limit": the flag is --rate-limit, the variable ORRERY_RATE_LIMIT */
     const char *value_name; /* "HOST:PORT", for the help */
     enum setting_type type;
     size_t offset;

@@ -36,7 +36,8 @@ static void take_events(int fd) {
 bool zone_watch_refresh(int fd) {
     struct pollfd more = {.fd = fd, .events = POLLIN};
     take_events(fd);
-    for (int round = 0; round < SETTLING_ROUNDS_MAXIMUM && poll(&more, 1, SETTLED_MS) > 0; round++) {
+    for (int round = 0; round < SETTLING_ROUNDS_MAXIMUM && poll(&more, 1, SETTLED_MS) > 0;
+         round++) {
         take_events(fd);
     }
     bool changed = false;

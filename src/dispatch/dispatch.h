@@ -40,18 +40,19 @@ struct dispatch_job {
     /* in; owned by the sender until done */
     const char *model_name;
     uint32_t model_version; /* the pinned one, or 0 */
-    const struct model_snapshot *snapshot; /* one reference, taken over; NULL: the newest when it starts */
+    const struct model_snapshot
+        *snapshot;          /* one reference, taken over; NULL: the newest when it starts */
     const char *parameters; /* JSON text */
     size_t parameters_bytes;
-    struct duration timeout; /* > 0 */
-    int64_t execution_key;   /* 0 for a prediction without a record */
+    struct duration timeout;                /* > 0 */
+    int64_t execution_key;                  /* 0 for a prediction without a record */
     void (*done)(struct dispatch_job *job); /* on the dispatcher's thread; quick */
     void *context;
 
     /* out */
     enum execution_status status; /* succeeded, failed, timed_out, cancelled */
     struct error err;             /* where it did not succeed */
-    char *result;                 /* JSON text from malloc, the receiver frees it; NULL if it did not succeed */
+    char *result; /* JSON text from malloc, the receiver frees it; NULL if it did not succeed */
     size_t result_bytes;
     uint32_t used_version; /* 0 if it was never resolved */
     unsigned char used_digest[MODEL_DIGEST_BYTES];
@@ -62,9 +63,9 @@ struct dispatch_job {
     /* The dispatcher's own. */
     const char *describe_path; /* not a run: what is the signature of this file */
     struct model_queue *queue;
-    uint64_t id;               /* of its frame */
+    uint64_t id; /* of its frame */
     int64_t expected_us;
-    struct duration limit;     /* the smaller of its own timeout and its model's */
+    struct duration limit; /* the smaller of its own timeout and its model's */
     struct monotonic_time begun_at;
     bool begun;
     bool cancelled;

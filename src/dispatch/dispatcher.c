@@ -397,7 +397,8 @@ static void end_overdue(struct dispatcher *dispatcher) {
             char limit[DURATION_BYTES];
             duration_format(head->limit, limit);
             struct error err;
-            error_set(&err, ERROR_TIMED_OUT, "not finished within %s; the worker was killed", limit);
+            error_set(&err, ERROR_TIMED_OUT, "not finished within %s; the worker was killed",
+                      limit);
             lose_link(dispatcher, link, EXECUTION_TIMED_OUT, &err);
         }
     }
@@ -678,8 +679,7 @@ bool dispatcher_new(const struct dispatcher_options *options, struct dispatcher 
     return true;
 }
 
-void dispatcher_set_repository(struct dispatcher *dispatcher,
-                               struct model_repository *repository) {
+void dispatcher_set_repository(struct dispatcher *dispatcher, struct model_repository *repository) {
     dispatcher->repository = repository;
 }
 

@@ -83,8 +83,7 @@ void worker_link_kill(struct worker_link *link, struct monotonic_time now,
     /* One that keeps dying young comes back later and later. */
     bool short_life = monotonic_time_since(now, link->spawned_at).us < SHORT_LIFE_MS * US_PER_MS;
     link->short_lives = short_life ? MIN_OF(link->short_lives + 1, (uint32_t)DOUBLINGS_MAXIMUM) : 0;
-    int64_t delay_us = link->short_lives <= 1
-                           ? 0
-                           : (FIRST_DELAY_MS * US_PER_MS) << (link->short_lives - 1);
+    int64_t delay_us =
+        link->short_lives <= 1 ? 0 : (FIRST_DELAY_MS * US_PER_MS) << (link->short_lives - 1);
     link->spawn_again_at = (struct monotonic_time){now.us + delay_us};
 }

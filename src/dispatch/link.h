@@ -15,11 +15,11 @@ struct worker_link {
     struct text in;
     struct list_node jobs; /* dispatch_job.node */
     uint32_t job_count;
-    int64_t load_us;       /* what its jobs are expected to take together */
-    bool takes_more;       /* all of its jobs are of fast models, so others may be put behind them */
+    int64_t load_us; /* what its jobs are expected to take together */
+    bool takes_more; /* all of its jobs are of fast models, so others may be put behind them */
     struct monotonic_time spawned_at;
     struct monotonic_time spawn_again_at; /* while not alive */
-    uint32_t short_lives;  /* in a row */
+    uint32_t short_lives;                 /* in a row */
 };
 
 void worker_link_init(struct worker_link *link);

@@ -27,10 +27,8 @@ struct run run_defaults(void) {
 }
 
 static const char *const overlap_names[] = {
-    [OVERLAP_SKIP] = "skip",
-    [OVERLAP_QUEUE_ONE] = "queue_one",
-    [OVERLAP_QUEUE_ALL] = "queue_all",
-    [OVERLAP_CANCEL_RUNNING] = "cancel_running",
+    [OVERLAP_SKIP] = "skip",           [OVERLAP_QUEUE_ONE] = "queue_one",
+    [OVERLAP_QUEUE_ALL] = "queue_all", [OVERLAP_CANCEL_RUNNING] = "cancel_running",
     [OVERLAP_ALLOW] = "allow",
 };
 

@@ -37,7 +37,7 @@ struct run {
     const char *model_name;
     uint32_t model_version; /* 0: the newest */
     const char *schedule;
-    const char *zone_name; /* field "timezone" */
+    const char *zone_name;  /* field "timezone" */
     const char *parameters; /* JSON text; "null" where there are none */
     const char *name;       /* NULL or text, as the next */
     const char *description;
@@ -50,7 +50,8 @@ struct run {
     struct duration jitter;
     struct duration timeout;
     struct retry_policy retry;
-    struct wall_time start_at; /* WALL_TIME_NONE: no bound, as the next; slots in [start_at, end_at) */
+    struct wall_time
+        start_at; /* WALL_TIME_NONE: no bound, as the next; slots in [start_at, end_at) */
     struct wall_time end_at;
     struct wall_time created_at;
     struct wall_time updated_at;
@@ -98,7 +99,7 @@ struct execution {
     enum execution_status status;
     struct wall_time scheduled_for;
     struct wall_time queued_at;
-    struct wall_time started_at;  /* NONE until then, as the next */
+    struct wall_time started_at; /* NONE until then, as the next */
     struct wall_time finished_at;
     struct duration duration; /* monotonic; meaningful once finished and if it was started */
     const char *result;       /* JSON text or NULL */
@@ -130,7 +131,8 @@ struct timetable {
 
 /* Compiles; errors name the field ("schedule", "timezone"). Reads zone files, so not while holding a
  * lock. `run->key` seeds H. */
-MUST_CHECK bool timetable_init(struct timetable *timetable, const struct run *run, struct error *err);
+MUST_CHECK bool timetable_init(struct timetable *timetable, const struct run *run,
+                               struct error *err);
 void timetable_fini(struct timetable *timetable);
 
 /* The first slot strictly after `after` within the bounds; NONE if there is none. */

@@ -41,7 +41,8 @@ struct wall_time timetable_next(const struct timetable *timetable, struct wall_t
 }
 
 /* Narrows (after, until] to the bounds; false if nothing is left. */
-static bool clip(const struct timetable *timetable, struct wall_time *after, struct wall_time *until) {
+static bool clip(const struct timetable *timetable, struct wall_time *after,
+                 struct wall_time *until) {
     if (!wall_time_is_none(timetable->start_at)) {
         after->us = MAX_OF(after->us, timetable->start_at.us - 1);
     }

@@ -61,17 +61,16 @@ void flight_log_outcome(const struct flight *flight, uint64_t store_tag) {
     identity_format(outcome->run_key, store_tag, run_id);
     bool succeeded = outcome->status == EXECUTION_SUCCEEDED;
     bool started = !wall_time_is_none(outcome->started_at);
-    log_event(succeeded ? LOG_INFO : LOG_WARNING, "execution_finished",
-              LOG_STRING("execution_id", execution_id), LOG_STRING("run_id", run_id),
-              LOG_STRING("model", outcome->model_name),
-              LOG_STRING("trigger", execution_trigger_name(outcome->trigger)),
-              LOG_INTEGER("attempt", outcome->attempt),
-              LOG_STRING("status", execution_status_name(outcome->status)),
-              LOG_INTEGER("late_us",
-                          started ? outcome->started_at.us - outcome->scheduled_for.us : 0),
-              LOG_INTEGER("duration_us", outcome->duration.us),
-              LOG_STRING("error", outcome->error_type),
-              LOG_STRING("message", outcome->error_message),
-              LOG_STRING("correlation_id",
-                         flight->trigger == NULL ? NULL : flight->trigger->correlation_id));
+    log_event(
+        succeeded ? LOG_INFO : LOG_WARNING, "execution_finished",
+        LOG_STRING("execution_id", execution_id), LOG_STRING("run_id", run_id),
+        LOG_STRING("model", outcome->model_name),
+        LOG_STRING("trigger", execution_trigger_name(outcome->trigger)),
+        LOG_INTEGER("attempt", outcome->attempt),
+        LOG_STRING("status", execution_status_name(outcome->status)),
+        LOG_INTEGER("late_us", started ? outcome->started_at.us - outcome->scheduled_for.us : 0),
+        LOG_INTEGER("duration_us", outcome->duration.us), LOG_STRING("error", outcome->error_type),
+        LOG_STRING("message", outcome->error_message),
+        LOG_STRING("correlation_id",
+                   flight->trigger == NULL ? NULL : flight->trigger->correlation_id));
 }

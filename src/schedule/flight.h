@@ -9,15 +9,15 @@
 #include "schedule/scheduler.h"
 
 enum letter_kind {
-    LETTER_PUT_RUN,      /* struct run_letter */
-    LETTER_REMOVE_RUN,   /* struct run_letter */
-    LETTER_TRIGGER,      /* struct scheduler_trigger */
-    LETTER_RECORDED,     /* struct record_step */
-    LETTER_STARTED,      /* struct flight, as the next */
+    LETTER_PUT_RUN,    /* struct run_letter */
+    LETTER_REMOVE_RUN, /* struct run_letter */
+    LETTER_TRIGGER,    /* struct scheduler_trigger */
+    LETTER_RECORDED,   /* struct record_step */
+    LETTER_STARTED,    /* struct flight, as the next */
     LETTER_RAN,
     LETTER_FINISHED,
-    LETTER_ZONES,        /* struct run_letter, empty */
-    LETTER_STOP,         /* in struct scheduler */
+    LETTER_ZONES, /* struct run_letter, empty */
+    LETTER_STOP,  /* in struct scheduler */
 };
 
 struct flight {
@@ -33,7 +33,7 @@ struct flight {
     int64_t run_key;
     struct scheduler_trigger *trigger; /* who waits for it, or NULL */
     struct execution outcome;
-    struct error error; /* what the outcome's error points into */
+    struct error error;   /* what the outcome's error points into */
     struct flight *retry; /* is recorded together with the outcome, or NULL */
     struct store_record retry_record;
 };

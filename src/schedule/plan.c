@@ -7,9 +7,8 @@
 #define EXECUTION_OF(node_pointer) CONTAINER_OF(node_pointer, struct plan_execution, node)
 
 void plan_init(struct plan *plan, const struct plan_effects *effects) {
-    *plan = (struct plan){.effects = *effects,
-                          .watched_since = WALL_TIME_NONE,
-                          .paused_until = WALL_TIME_NONE};
+    *plan = (struct plan){
+        .effects = *effects, .watched_since = WALL_TIME_NONE, .paused_until = WALL_TIME_NONE};
 }
 
 /* --- entries ---------------------------------------------------------------------------------- */
@@ -208,8 +207,7 @@ static void advance_and_record(struct plan *plan, struct plan_entry *entry,
     record->first_slot = entry->next_slot;
     record->last_slot = last_slot;
     record->next_run = timetable_next(&entry->timetable, last_slot);
-    record->disables =
-        wall_time_is_none(record->next_run) && cron_is_once(&entry->timetable.cron);
+    record->disables = wall_time_is_none(record->next_run) && cron_is_once(&entry->timetable.cron);
     entry->recording = true;
     reheap(plan, entry);
     plan->effects.record(plan->effects.context, record);
@@ -326,7 +324,8 @@ static void catch_up(struct plan *plan, struct plan_entry *entry, struct wall_ti
         add_slot(plan, entry, record, fires, TRIGGER_CATCHUP, now);
     }
     if (wall_time_is_none(last_slot)) {
-        last_slot = slot; /* the timetable no longer has the slot: it was stored before a change of tzdata */
+        last_slot =
+            slot; /* the timetable no longer has the slot: it was stored before a change of tzdata */
     }
     advance_and_record(plan, entry, record, last_slot);
 }
@@ -357,7 +356,8 @@ void plan_tick(struct plan *plan, struct wall_time now) {
     plan->paused_until = WALL_TIME_NONE;
     const struct heap_item *first;
     while ((first = heap_first(&plan->retries)) != NULL && first->at_us <= now.us) {
-        struct plan_execution *execution = CONTAINER_OF(first->handle, struct plan_execution, retry);
+        struct plan_execution *execution =
+            CONTAINER_OF(first->handle, struct plan_execution, retry);
         heap_remove(&plan->retries, &execution->retry);
         start_next(plan, execution->entry, now);
     }
@@ -527,9 +527,9 @@ static struct duration retry_delay(struct plan *plan, const struct retry_policy 
         bound *= 2;
     }
     bound = MIN_OF(bound, policy->max_backoff.us);
-    return (struct duration){
-        bound <= 0 ? 0
-                   : (int64_t)(plan->effects.random(plan->effects.context) % ((uint64_t)bound + 1))};
+    return (struct duration){bound <= 0 ? 0
+                                        : (int64_t)(plan->effects.random(plan->effects.context) %
+                                                    ((uint64_t)bound + 1))};
 }
 
 static bool may_retry(const struct plan_execution *execution, enum execution_status status,

@@ -42,8 +42,8 @@ struct plan_entry {
     int64_t run_key;
     uint64_t revision;
     struct timetable timetable;
-    struct wall_time next_slot;    /* NONE: not due any more */
-    uint64_t schedule_serial;      /* the plan's; entries with the same one have the same timetable */
+    struct wall_time next_slot; /* NONE: not due any more */
+    uint64_t schedule_serial;   /* the plan's; entries with the same one have the same timetable */
     struct cron_jitter jitter;
     struct duration catchup_window;
     struct duration timeout;
@@ -53,11 +53,13 @@ struct plan_entry {
     enum overlap_policy overlap;
     enum catchup_policy catchup;
     bool enabled;
-    bool keeps_next_slot;    /* a change that does not touch when the run is due: plan_put goes by what it has */
-    bool removed;            /* deleted; the entry goes when its last execution has ended */
-    bool recording;          /* a record that advances the schedule is on its way to the disk */
-    bool waiting;            /* the next slot is due, and has to wait for the active ones (catchup: all) */
-    struct heap_handle due;  /* in plan.due by when the next slot is to start, unless recording or waiting */
+    bool
+        keeps_next_slot; /* a change that does not touch when the run is due: plan_put goes by what it has */
+    bool removed;   /* deleted; the entry goes when its last execution has ended */
+    bool recording; /* a record that advances the schedule is on its way to the disk */
+    bool waiting;   /* the next slot is due, and has to wait for the active ones (catchup: all) */
+    struct heap_handle
+        due; /* in plan.due by when the next slot is to start, unless recording or waiting */
     struct list_node active; /* plan_execution.node, oldest first: all that have not ended */
 };
 
@@ -66,7 +68,7 @@ enum plan_phase { PLAN_RECORDING, PLAN_QUEUED, PLAN_STARTING, PLAN_RUNNING };
 /* An execution that has not ended. Made by the `make_execution` effect, which may embed it in more. */
 struct plan_execution {
     struct plan_entry *entry;
-    struct list_node node; /* in entry->active */
+    struct list_node node;    /* in entry->active */
     struct heap_handle retry; /* in plan.retries by not_before */
     int64_t key;
     struct wall_time slot;
@@ -120,11 +122,11 @@ struct plan_effects {
 
 struct plan {
     struct plan_effects effects;
-    struct map entries;   /* run key -> struct plan_entry */
-    struct heap due;      /* plan_entry.due */
-    struct heap retries;  /* plan_execution.retry */
-    uint32_t running_count; /* RECORDING, STARTING and RUNNING */
-    uint32_t active_count;  /* all that have not ended */
+    struct map entries;             /* run key -> struct plan_entry */
+    struct heap due;                /* plan_entry.due */
+    struct heap retries;            /* plan_execution.retry */
+    uint32_t running_count;         /* RECORDING, STARTING and RUNNING */
+    uint32_t active_count;          /* all that have not ended */
     struct wall_time watched_since; /* slots before it came due while nobody was watching */
     struct wall_time paused_until;  /* the store failed: nothing new is recorded before; NONE */
     uint64_t last_schedule_serial;

@@ -329,8 +329,7 @@ static void handle_finished(struct scheduler *scheduler, struct flight *flight) 
 }
 
 static void write_outcomes_again(struct scheduler *scheduler) {
-    if (list_is_empty(&scheduler->unwritten) ||
-        scheduler->now.us < scheduler->write_again_at.us) {
+    if (list_is_empty(&scheduler->unwritten) || scheduler->now.us < scheduler->write_again_at.us) {
         return;
     }
     struct list_node *node;
@@ -374,9 +373,8 @@ static void handle_letter(struct scheduler *scheduler, struct scheduler_letter *
         break;
     case LETTER_STOP:
         scheduler->stopping = true;
-        scheduler->stop_deadline =
-            (struct monotonic_time){clock_monotonic_now(scheduler->options.clock).us +
-                                    scheduler->options.drain_limit.us};
+        scheduler->stop_deadline = (struct monotonic_time){
+            clock_monotonic_now(scheduler->options.clock).us + scheduler->options.drain_limit.us};
         plan_drain(&scheduler->plan);
         break;
     }
@@ -399,8 +397,8 @@ static void handle_mail(struct scheduler *scheduler) {
 static void read_clocks(struct scheduler *scheduler) {
     struct wall_time wall = clock_wall_now(scheduler->options.clock);
     struct monotonic_time monotonic = clock_monotonic_now(scheduler->options.clock);
-    int64_t step_us = (wall.us - scheduler->last_wall.us) -
-                      (monotonic.us - scheduler->last_monotonic.us);
+    int64_t step_us =
+        (wall.us - scheduler->last_wall.us) - (monotonic.us - scheduler->last_monotonic.us);
     scheduler->last_wall = wall;
     scheduler->last_monotonic = monotonic;
     scheduler->now = wall;
@@ -641,8 +639,7 @@ static void discard_letter(struct scheduler_letter *letter) {
         free(CONTAINER_OF(letter, struct run_letter, letter));
         break;
     case LETTER_TRIGGER: {
-        struct scheduler_trigger *trigger =
-            CONTAINER_OF(letter, struct scheduler_trigger, letter);
+        struct scheduler_trigger *trigger = CONTAINER_OF(letter, struct scheduler_trigger, letter);
         plan_entry_free(trigger->entry);
         answer_trigger(trigger, NULL, &err);
         break;

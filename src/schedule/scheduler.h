@@ -57,10 +57,10 @@ void scheduler_zones_changed(struct scheduler *scheduler);
  * with `ok` and the execution (final, or queued/running where `wait` is false), or with the error. */
 struct scheduler_trigger {
     struct scheduler_letter letter;
-    struct plan_entry *entry; /* taken over: the run as it is stored now */
-    const char *parameters;   /* JSON text for this once, or NULL; borrowed until done */
+    struct plan_entry *entry;   /* taken over: the run as it is stored now */
+    const char *parameters;     /* JSON text for this once, or NULL; borrowed until done */
     const char *correlation_id; /* for the log, or NULL; borrowed until done */
-    bool wait;                /* false: done as soon as the execution is recorded */
+    bool wait;                  /* false: done as soon as the execution is recorded */
     void (*done)(struct scheduler_trigger *trigger);
     void *context;
     bool ok;

@@ -31,7 +31,8 @@ struct child {
     int64_t out_since_us; /* when the oldest reply in `out` was made; 0: there is none */
     struct text result;
     struct arena arena;
-    yyjson_doc *document; /* the parameters of the request at hand, which its tensors may point into */
+    yyjson_doc
+        *document; /* the parameters of the request at hand, which its tensors may point into */
 };
 
 static int64_t now_us(void) {
@@ -62,9 +63,8 @@ static bool read_inputs(struct child *child, const struct signature *signature,
                         const struct frame *request, struct tensor **out_inputs,
                         struct error *err) {
     yyjson_read_err problem;
-    child->document =
-        yyjson_read_opts((char *)(uintptr_t)request->body, request->body_bytes,
-                         YYJSON_READ_NUMBER_AS_RAW, NULL, &problem);
+    child->document = yyjson_read_opts((char *)(uintptr_t)request->body, request->body_bytes,
+                                       YYJSON_READ_NUMBER_AS_RAW, NULL, &problem);
     if (child->document == NULL) {
         return error_set_field(err, ERROR_INVALID_PARAMETERS, "parameters", "not JSON: %s",
                                problem.msg);

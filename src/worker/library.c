@@ -61,10 +61,11 @@ bool library_open(const char *path, const OrtApiBase **out_base, struct error *e
     }
     if (library == NULL) {
         const char *why = dlerror();
-        return error_set(err, ERROR_MODEL_UNAVAILABLE,
-                         "ONNX Runtime cannot be opened (%s); run script/setup, or name the library "
-                         "with --onnxruntime FILE",
-                         why == NULL ? soname : why);
+        return error_set(
+            err, ERROR_MODEL_UNAVAILABLE,
+            "ONNX Runtime cannot be opened (%s); run script/setup, or name the library "
+            "with --onnxruntime FILE",
+            why == NULL ? soname : why);
     }
     const OrtApiBase *(*get_base)(void) = NULL;
     void *symbol = dlsym(library, "OrtGetApiBase");

@@ -110,8 +110,9 @@ static bool read_tensor_info(const OrtApi *api, const OrtTypeInfo *info,
     TRY(api->GetTensorElementType(tensor, &type));
     TRY(api->GetDimensionsCount(tensor, &rank));
     if (rank > TENSOR_RANK_MAXIMUM) {
-        return error_set(err, ERROR_MODEL_UNAVAILABLE, "'%s' has %zu dimensions; at most %d are read",
-                         out->name, rank, TENSOR_RANK_MAXIMUM);
+        return error_set(err, ERROR_MODEL_UNAVAILABLE,
+                         "'%s' has %zu dimensions; at most %d are read", out->name, rank,
+                         TENSOR_RANK_MAXIMUM);
     }
     out->type = value_tensor_type(type);
     out->shape.rank = (uint32_t)rank;
@@ -129,8 +130,7 @@ struct port {
 };
 
 static bool read_port(struct runtime *runtime, struct runtime_model *model, const struct port *port,
-                      struct tensor_signature **out_tensors, size_t *out_count,
-                      struct error *err) {
+                      struct tensor_signature **out_tensors, size_t *out_count, struct error *err) {
     const OrtApi *api = runtime->api;
     size_t count;
     TRY(port->count(model->session, &count));
@@ -138,7 +138,8 @@ static bool read_port(struct runtime *runtime, struct runtime_model *model, cons
         return error_set(err, ERROR_MODEL_UNAVAILABLE, "%zu inputs or outputs; at most %d are read",
                          count, INPUTS_MAXIMUM);
     }
-    struct tensor_signature *tensors = arena_alloc_zeroed(&model->arena, (count + 1) * sizeof *tensors);
+    struct tensor_signature *tensors =
+        arena_alloc_zeroed(&model->arena, (count + 1) * sizeof *tensors);
     for (size_t i = 0; i < count; i++) {
         char *name;
         TRY(port->name(model->session, i, runtime->allocator, &name));
@@ -322,9 +323,8 @@ static bool append_outputs(struct runtime *runtime, const struct signature *sign
         }
     }
     text_append_char(out, ']');
-    return text_ok(out) ||
-           error_set(err, ERROR_MODEL_FAILED, "the result is larger than %zu bytes",
-                     out->maximum_bytes);
+    return text_ok(out) || error_set(err, ERROR_MODEL_FAILED, "the result is larger than %zu bytes",
+                                     out->maximum_bytes);
 }
 
 static const char **names_of(const struct tensor_signature *tensors, size_t count,
@@ -350,11 +350,10 @@ bool runtime_run(struct runtime *runtime, struct runtime_model *model, const str
     }
     ok = ok &&
          value_ok(runtime->api,
-                  runtime->api->Run(model->session, NULL,
-                                    names_of(signature->inputs, input_count, arena),
-                                    (const OrtValue *const *)values, input_count,
-                                    names_of(signature->outputs, output_count, arena), output_count,
-                                    results),
+                  runtime->api->Run(
+                      model->session, NULL, names_of(signature->inputs, input_count, arena),
+                      (const OrtValue *const *)values, input_count,
+                      names_of(signature->outputs, output_count, arena), output_count, results),
                   ERROR_MODEL_FAILED, err) &&
          append_outputs(runtime, signature, results, arena, out, err);
     release_values(runtime, results, output_count);

@@ -48,7 +48,7 @@ bool worker_spawn(const struct worker_options *options, pid_t *out_pid, int *out
     ASSERT(sockets[1] != WORKER_SOCKET);
     char memory[32];
     snprintf(memory, sizeof memory, "%llu", (unsigned long long)options->memory_bytes);
-    const char *arguments[] = {"orrery", "worker", "--memory", memory,
+    const char *arguments[] = {"orrery",        "worker",         "--memory", memory,
                                "--onnxruntime", options->library, NULL};
     if (options->library == NULL) {
         arguments[4] = NULL;
@@ -119,7 +119,8 @@ static bool probe(int socket, char out_version[static WORKER_RUNTIME_VERSION_BYT
     struct text buffer;
     text_init(&buffer, PROBE_REPLY_BYTES);
     frame_append(&buffer, &(struct frame){.type = FRAME_PROBE, .id = 1});
-    bool sent = write(socket, text_string(&buffer), buffer.size_bytes) == (ssize_t)buffer.size_bytes;
+    bool sent =
+        write(socket, text_string(&buffer), buffer.size_bytes) == (ssize_t)buffer.size_bytes;
     text_reset(&buffer);
     struct frame reply;
     bool ok = sent ? read_reply(socket, &buffer, &reply, err)

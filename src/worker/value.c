@@ -113,8 +113,9 @@ static bool read_shape(const OrtApi *api, const OrtTensorTypeAndShapeInfo *info,
     ONNXTensorElementDataType type;
     TRY(api->GetDimensionsCount(info, &rank));
     if (rank > TENSOR_RANK_MAXIMUM) {
-        return error_set(err, ERROR_MODEL_FAILED, "an output has %zu dimensions; at most %d are read",
-                         rank, TENSOR_RANK_MAXIMUM);
+        return error_set(err, ERROR_MODEL_FAILED,
+                         "an output has %zu dimensions; at most %d are read", rank,
+                         TENSOR_RANK_MAXIMUM);
     }
     tensor->shape.rank = (uint32_t)rank;
     TRY(api->GetDimensions(info, tensor->shape.dimensions, rank));
@@ -134,8 +135,8 @@ static bool read_tensor(const OrtApi *api, const OrtValue *value, struct arena *
         return false;
     }
     if (tensor->type == TENSOR_OTHER) {
-        return error_set(err, ERROR_MODEL_FAILED,
-                         "output '%s' has a type that JSON cannot carry", tensor->name);
+        return error_set(err, ERROR_MODEL_FAILED, "output '%s' has a type that JSON cannot carry",
+                         tensor->name);
     }
     if (tensor->type == TENSOR_BYTES) {
         return read_strings(api, value, arena, tensor, err);
@@ -212,8 +213,9 @@ static bool append_map(const OrtApi *api, OrtAllocator *allocator, const OrtValu
     struct tensor tensors[2] = {{.name = "keys"}, {.name = "values"}};
     bool ok = true;
     for (int i = 0; i < 2 && ok; i++) {
-        ok = value_ok(api, api->GetValue(value, i, allocator, &parts[i]), ERROR_MODEL_FAILED, err) &&
-             read_tensor(api, parts[i], arena, &tensors[i], err);
+        ok =
+            value_ok(api, api->GetValue(value, i, allocator, &parts[i]), ERROR_MODEL_FAILED, err) &&
+            read_tensor(api, parts[i], arena, &tensors[i], err);
     }
     if (ok && tensors[0].type != TENSOR_BYTES && tensors[0].type != TENSOR_INT64) {
         ok = error_set(err, ERROR_MODEL_FAILED, "a map has keys that are no strings and no INT64");

@@ -15,8 +15,8 @@
 enum { WORKER_SOCKET = 3, WORKER_RUNTIME_VERSION_BYTES = 64 };
 
 struct worker_options {
-    const char *program;  /* file of this program */
-    const char *library;  /* libonnxruntime.so; NULL: the usual places */
+    const char *program;   /* file of this program */
+    const char *library;   /* libonnxruntime.so; NULL: the usual places */
     uint64_t memory_bytes; /* limit of its address space; 0: none */
 };
 

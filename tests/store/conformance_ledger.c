@@ -163,7 +163,8 @@ static void a_schedule_moves_on_and_ends(void **state) {
     struct run run = world_get_run(world, run_key);
     assert_true(wall_time_is_none(run.next_run));
     assert_false(run.enabled);
-    assert_int_equal(run.revision, 2); /* so that a change prepared before does not enable it again */
+    assert_int_equal(run.revision,
+                     2); /* so that a change prepared before does not enable it again */
 }
 
 /* --- parameters ------------------------------------------------------------------------------------ */

@@ -40,8 +40,7 @@ const char *const sqlite_writing_sql[] = {
     [WRITE_UPDATE_NEXT_RUN] = "UPDATE run_state SET next_run = ?2 WHERE run_key = ?1",
     [WRITE_DELETE_RUN] = "UPDATE runs SET deleted_at = ?2, enabled = 0, parameters = 'null',"
                          " name = NULL, description = NULL, revision = revision + 1 WHERE key = ?1",
-    [WRITE_DISABLE_RUN] =
-        "UPDATE runs SET enabled = 0, revision = revision + 1 WHERE key = ?1",
+    [WRITE_DISABLE_RUN] = "UPDATE runs SET enabled = 0, revision = revision + 1 WHERE key = ?1",
     [WRITE_COUNT_RUN] =
         "INSERT INTO run_counts (owner_key, model_key, run_count) VALUES (?1, ?2, 1)"
         " ON CONFLICT DO UPDATE SET run_count = run_count + 1",

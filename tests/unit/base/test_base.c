@@ -8,9 +8,9 @@
 #include "base/map.h"
 #include "base/text.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,10 +94,10 @@ static void a_json_string_escapes_what_json_forbids(void **state) {
         {"\x7f", "\"\\u007f\""},
         {"gr\xc3\xbc\xc3\x9f", "\"gr\xc3\xbc\xc3\x9f\""},
         {"\xf0\x9f\x98\x80", "\"\xf0\x9f\x98\x80\""},
-        {"\xff", "\"\xef\xbf\xbd\""},                      /* no UTF-8 at all */
-        {"\xc0\xaf", "\"\xef\xbf\xbd\xef\xbf\xbd\""},      /* overlong */
+        {"\xff", "\"\xef\xbf\xbd\""},                                 /* no UTF-8 at all */
+        {"\xc0\xaf", "\"\xef\xbf\xbd\xef\xbf\xbd\""},                 /* overlong */
         {"\xed\xa0\x80", "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""}, /* a surrogate */
-        {"\xe2\x82", "\"\xef\xbf\xbd\xef\xbf\xbd\""},      /* cut short */
+        {"\xe2\x82", "\"\xef\xbf\xbd\xef\xbf\xbd\""},                 /* cut short */
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct text text;
@@ -257,8 +257,7 @@ static void a_mailbox_loses_nothing_and_keeps_each_senders_order(void **state) {
     for (int got = 0; got < SENDERS * LETTERS_EACH;) {
         struct letter *letters = mailbox_wait(&mailbox);
         while (letters != NULL) {
-            struct numbered_letter *letter =
-                CONTAINER_OF(letters, struct numbered_letter, letter);
+            struct numbered_letter *letter = CONTAINER_OF(letters, struct numbered_letter, letter);
             letters = letters->next;
             assert_int_equal(letter->number, expected[letter->sender]++);
             free(letter);

@@ -63,9 +63,8 @@ static int setup(void **state) {
     link_model(bed, "picky");
     link_model(bed, "zipmap");
     sem_init(&bed->scanned, 0, 0);
-    struct dispatcher_options options = {.program = getenv("ORRERY_PROGRAM"),
-                                         .worker_count = WORKERS,
-                                         .clock = clock_system()};
+    struct dispatcher_options options = {
+        .program = getenv("ORRERY_PROGRAM"), .worker_count = WORKERS, .clock = clock_system()};
     struct error err;
     assert_true(dispatcher_new(&options, &bed->dispatcher, &err));
     assert_true(model_repository_new(bed->folder, dispatcher_describer(bed->dispatcher),
@@ -276,7 +275,8 @@ static void sequences_of_maps_come_out_as_json(void **state) {
 }
 
 static void parameters_that_do_not_fit_are_refused_by_the_worker_too(void **state) {
-    static const char *const bad[] = {"{\"data\":[[1,2]]}", "{}", "null", "not json", "{\"data\":[[\"x\"]]}"};
+    static const char *const bad[] = {"{\"data\":[[1,2]]}", "{}", "null", "not json",
+                                      "{\"data\":[[\"x\"]]}"};
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         struct order *order = submit(*state, "line", bad[i], 60000, 0);
         wait_for(&order->done);

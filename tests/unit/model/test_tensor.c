@@ -269,8 +269,7 @@ static void a_whole_number_is_told_from_one_that_a_double_takes_for_it(void **st
 
 static void floats_keep_their_bits_both_ways(void **state) {
     (void)state;
-    assert_true(
-        reads(of_type(TENSOR_FP32), "{\"data\":[0.1,-0.0,1e-45,3.4028235e38,16777217]}"));
+    assert_true(reads(of_type(TENSOR_FP32), "{\"data\":[0.1,-0.0,1e-45,3.4028235e38,16777217]}"));
     const uint32_t bits[] = {0x3dcccccd, 0x80000000, 1, 0x7f7fffff, 0x4b800000};
     assert_memory_equal(tensors[0].data, bits, sizeof bits);
     assert_string_equal(answer(&tensors[0]),
@@ -292,8 +291,8 @@ static void floats_keep_their_bits_both_ways(void **state) {
 
 static void a_float_between_two_is_rounded_once(void **state) {
     (void)state;
-    assert_true(reads(of_type(TENSOR_FP32),
-                      "{\"data\":[1.00000005960464477539062500000000000000000001]}"));
+    assert_true(
+        reads(of_type(TENSOR_FP32), "{\"data\":[1.00000005960464477539062500000000000000000001]}"));
     assert_memory_equal(tensors[0].data, &(uint32_t){0x3f800001}, 4);
 }
 
@@ -321,10 +320,9 @@ static void truth_values_are_true_false_one_or_zero(void **state) {
     (void)state;
     assert_true(reads(of_type(TENSOR_BOOL), "{\"data\":[true,false,1,0]}"));
     assert_memory_equal(tensors[0].data, ((uint8_t[]){1, 0, 1, 0}), 4);
-    assert_string_equal(
-        answer(&tensors[0]),
-        "{\"name\":\"x\",\"shape\":[4],\"datatype\":\"BOOL\",\"data\":[true,"
-        "false,true,false]}");
+    assert_string_equal(answer(&tensors[0]),
+                        "{\"name\":\"x\",\"shape\":[4],\"datatype\":\"BOOL\",\"data\":[true,"
+                        "false,true,false]}");
     assert_false(reads(of_type(TENSOR_BOOL), "{\"data\":[2]}"));
     assert_false(reads(of_type(TENSOR_BOOL), "{\"data\":[-1]}"));
     assert_false(reads(of_type(TENSOR_BOOL), "{\"data\":[\"true\"]}"));
@@ -332,16 +330,14 @@ static void truth_values_are_true_false_one_or_zero(void **state) {
 
 static void bytes_are_strings_or_base64_both_ways(void **state) {
     (void)state;
-    assert_true(
-        reads(of_type(TENSOR_BYTES),
-              "{\"data\":[\"\",\"h\xc3\xa9\\\"\",{\"b64\":\"/wD+\"},{\"b64\":\"\"}]}"));
+    assert_true(reads(of_type(TENSOR_BYTES),
+                      "{\"data\":[\"\",\"h\xc3\xa9\\\"\",{\"b64\":\"/wD+\"},{\"b64\":\"\"}]}"));
     assert_int_equal(tensors[0].string_bytes[0], 0);
     assert_int_equal(tensors[0].string_bytes[2], 3);
     assert_memory_equal(tensors[0].strings[2], "\xff\x00\xfe", 3);
-    assert_string_equal(
-        answer(&tensors[0]),
-        "{\"name\":\"x\",\"shape\":[4],\"datatype\":\"BYTES\",\"data\":[\"\","
-        "\"h\xc3\xa9\\\"\",{\"b64\":\"/wD+\"},\"\"]}");
+    assert_string_equal(answer(&tensors[0]),
+                        "{\"name\":\"x\",\"shape\":[4],\"datatype\":\"BYTES\",\"data\":[\"\","
+                        "\"h\xc3\xa9\\\"\",{\"b64\":\"/wD+\"},\"\"]}");
     assert_true(reads(of_type(TENSOR_BYTES), "{\"data\":[\"a\\u0000b\"]}"));
     assert_int_equal(tensors[0].string_bytes[0], 3);
     assert_string_equal(answer(&tensors[0]),

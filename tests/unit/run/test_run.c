@@ -66,12 +66,10 @@ static void slots_lie_from_start_at_up_to_but_not_at_end_at(void **state) {
     struct wall_time early = at("2026-01-01T00:00:00Z");
     struct wall_time late = at("2028-01-01T00:00:00Z");
     assert_int_equal(timetable_next(&timetable, early).us, at("2027-01-01T10:00:00Z").us);
-    assert_true(
-        wall_time_is_none(timetable_next(&timetable, at("2027-01-01T12:00:00Z"))));
+    assert_true(wall_time_is_none(timetable_next(&timetable, at("2027-01-01T12:00:00Z"))));
     assert_int_equal(timetable_latest(&timetable, early, late).us, at("2027-01-01T12:00:00Z").us);
     assert_int_equal(timetable_count(&timetable, early, late), 3);
-    assert_true(wall_time_is_none(
-        timetable_latest(&timetable, at("2027-01-01T12:00:00Z"), late)));
+    assert_true(wall_time_is_none(timetable_latest(&timetable, at("2027-01-01T12:00:00Z"), late)));
     timetable_fini(&timetable);
 }
 
@@ -80,10 +78,10 @@ static void the_latest_slot_may_be_the_instant_itself(void **state) {
     struct timetable timetable = make("0 2 * * *", "Europe/Berlin", NULL, NULL);
     struct wall_time slot = at("2027-01-02T01:00:00Z");
     assert_int_equal(timetable_latest(&timetable, at("2027-01-01T00:00:00Z"), slot).us, slot.us);
-    assert_int_equal(timetable_latest(&timetable, at("2027-01-01T00:00:00Z"),
-                                      (struct wall_time){slot.us - 1})
-                         .us,
-                     at("2027-01-01T01:00:00Z").us);
+    assert_int_equal(
+        timetable_latest(&timetable, at("2027-01-01T00:00:00Z"), (struct wall_time){slot.us - 1})
+            .us,
+        at("2027-01-01T01:00:00Z").us);
     timetable_fini(&timetable);
 }
 

@@ -166,14 +166,14 @@ void world_walk_to(struct world *world, struct wall_time now) {
 }
 
 void world_end_running(struct world *world, size_t index, enum execution_status status,
-                        enum error_kind kind) {
+                       enum error_kind kind) {
     struct plan_execution *execution = world->running[index];
     memmove(&world->running[index], &world->running[index + 1],
             (--world->running_count - index) * sizeof world->running[0]);
     struct error err;
     error_set(&err, kind, "test");
-    plan_finished(&world->plan, execution, status,
-                  status == EXECUTION_SUCCEEDED ? NULL : &err, world->now);
+    plan_finished(&world->plan, execution, status, status == EXECUTION_SUCCEEDED ? NULL : &err,
+                  world->now);
     world_turn_to(world, world->now);
 }
 

@@ -46,7 +46,7 @@ void world_turn_to(struct world *world, struct wall_time now);
 /* Walks the clock to `now`, stopping at each time the plan wants to be woken. */
 void world_walk_to(struct world *world, struct wall_time now);
 void world_end_running(struct world *world, size_t index, enum execution_status status,
-                        enum error_kind kind);
+                       enum error_kind kind);
 struct run world_run(const char *schedule);
 struct plan_entry *world_entry(const struct run *run);
 struct world *world_new(const char *now);

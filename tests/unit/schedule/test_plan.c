@@ -30,7 +30,7 @@ static void every_slot_of_a_day_ends_in_exactly_one_record(void **state) {
     struct world *world = world_minutely(OVERLAP_SKIP, CATCHUP_LATEST);
     for (int minute = 1; minute <= 1440; minute++) {
         world_walk_to(world, (struct wall_time){time_at("2027-01-01T00:00:00Z").us +
-                                          INT64_C(60) * minute * US_PER_SECOND});
+                                                INT64_C(60) * minute * US_PER_SECOND});
         /* every third one is slow and is in the way of the next */
         if (minute % 3 != 0 && world->running_count > 0) {
             world_end_running(world, 0, EXECUTION_SUCCEEDED, ERROR_NONE);
@@ -187,9 +187,8 @@ static void a_failure_is_retried_with_backoff_and_then_given_up(void **state) {
     (void)state;
     struct world *world = world_new("2027-01-01T00:00:00Z");
     struct run run = world_run("0 0 1 1 *");
-    run.retry = (struct retry_policy){.max_attempts = 2,
-                                      .backoff = {10 * US_PER_SECOND},
-                                      .max_backoff = {15 * US_PER_SECOND}};
+    run.retry = (struct retry_policy){
+        .max_attempts = 2, .backoff = {10 * US_PER_SECOND}, .max_backoff = {15 * US_PER_SECOND}};
     run.next_run = time_at("2027-01-01T00:00:00Z");
     plan_put(&world->plan, world_entry(&run));
     plan_begin(&world->plan, world->now);

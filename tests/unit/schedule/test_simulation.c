@@ -75,8 +75,8 @@ struct simulation {
 };
 
 static void simulation_failed(const struct simulation *sim, const char *condition, int line) {
-    fprintf(stderr, "simulation: seed %llu: line %d: not true: %s\n",
-            (unsigned long long)sim->seed, line, condition);
+    fprintf(stderr, "simulation: seed %llu: line %d: not true: %s\n", (unsigned long long)sim->seed,
+            line, condition);
     abort();
 }
 
@@ -209,7 +209,8 @@ static enum error_kind write_update(struct simulation *sim, struct letter *lette
     if (run->run.revision != letter->update.revision) {
         return ERROR_STALE;
     }
-    struct wall_time next_run = letter->keeps_next_run ? run->run.next_run : letter->update.next_run;
+    struct wall_time next_run =
+        letter->keeps_next_run ? run->run.next_run : letter->update.next_run;
     run->run = letter->update;
     run->run.next_run = run->run.enabled ? next_run : WALL_TIME_NONE;
     run->run.revision++;
@@ -362,7 +363,7 @@ static void deliver_one(struct simulation *sim) {
 /* --- what happens -------------------------------------------------------------------------------- */
 
 static const char *const schedules[] = {
-    "* * * * *",    "*/5 * * * *",       "0 * * * *",   "30 2 * * *", "0 0 29 2 *",
+    "* * * * *",     "*/5 * * * *",        "0 * * * *",  "30 2 * * *", "0 0 29 2 *",
     "*/7 * * * * *", "15 1-3 * 3,10,11 0", "@every 90s", "0 12 1 * *",
 };
 static const char *const zones[] = {"UTC", "Europe/Berlin", "Australia/Lord_Howe",

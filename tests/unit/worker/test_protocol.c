@@ -108,7 +108,8 @@ static void what_is_no_frame_is_refused_and_nothing_is_read_beyond_it(void **sta
         memcpy(bytes, text.data, text.size_bytes);
         for (int change = 0; change < 3; change++) {
             seed = seed * UINT64_C(6364136223846793005) + 1;
-            ((unsigned char *)bytes)[(seed >> 33) % text.size_bytes] ^= (unsigned char)(1U << (seed >> 61));
+            ((unsigned char *)bytes)[(seed >> 33) % text.size_bytes] ^=
+                (unsigned char)(1U << (seed >> 61));
         }
         struct frame again;
         size_t taken_bytes = 0;
