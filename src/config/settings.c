@@ -208,7 +208,11 @@ static bool load_file(struct settings *settings, const char *path, struct error 
 static void variable_name(const struct setting_row *row, char out[static VARIABLE_BYTES]) {
     snprintf(out, VARIABLE_BYTES, "ORRERY_%s", row->key);
     for (char *at = out; *at != '\0'; at++) {
-        *at = *at == '-' ? '_' : (char)(unsigned char)toupper((unsigned char)*at);
+        if (*at == '-') {
+            *at = '_';
+        } else {
+            *at = (char)toupper((unsigned char)*at);
+        }
     }
 }
 
