@@ -513,9 +513,13 @@ void plan_started(struct plan *plan, struct plan_execution *execution, enum erro
         hand_over(plan, execution);
         return;
     }
-    /* Still queued in the store: tried again after the pause. */
-    plan->paused_until = wall_time_add(now, PLAN_STORE_PAUSE);
-    execution->not_before = plan->paused_until;
+    /* Still queued in the store: tried again after the pause. Where only this one was refused (its run was deleted just
+     * now), nobody else has to wait. */
+    struct wall_time again_at = wall_time_add(now, PLAN_STORE_PAUSE);
+    if (failure != ERROR_NOT_FOUND && failure != ERROR_CONFLICT) {
+        plan->paused_until = again_at;
+    }
+    execution->not_before = again_at;
     let_wait(plan, execution, now);
 }
 

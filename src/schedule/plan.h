@@ -139,6 +139,8 @@ struct plan {
 #define PLAN_STORE_PAUSE ((struct duration){1 * US_PER_SECOND})
 /* So many executions may be under way at once; further due slots wait, unrecorded, in the heap. */
 enum { PLAN_RUNNING_MAXIMUM = 8192 };
+/* Triggers by hand are refused beyond this, so that they cannot keep the schedule from firing. */
+enum { PLAN_TRIGGERS_MAXIMUM = PLAN_RUNNING_MAXIMUM / 2 };
 /* So many executions of one run may wait for an earlier one (`queue_all`); further slots are skipped. */
 enum { PLAN_QUEUED_PER_RUN_MAXIMUM = 1000 };
 

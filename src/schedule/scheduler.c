@@ -253,6 +253,13 @@ static void handle_trigger(struct scheduler *scheduler, struct scheduler_trigger
         answer_trigger(trigger, NULL, &err);
         return;
     }
+    if (scheduler->plan.running_count >= PLAN_TRIGGERS_MAXIMUM) {
+        struct error err;
+        error_set(&err, ERROR_UNAVAILABLE, "too many executions are under way; try again later");
+        plan_entry_free(trigger->entry);
+        answer_trigger(trigger, NULL, &err);
+        return;
+    }
     plan_trigger(&scheduler->plan, trigger->entry, trigger, scheduler->now);
 }
 

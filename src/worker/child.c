@@ -11,14 +11,11 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
     READ_BYTES = 65536,
     KEPT_BUFFER_BYTES = 1 << 20, /* larger buffers go back to the system when they are empty */
-    /* Replies are collected for so long while further requests lie at hand; then they are sent. */
-    COLLECT_US = 200,
 };
 #define RESULT_BYTES_MAXIMUM ((size_t)256 << 20)
 
@@ -28,18 +25,11 @@ struct child {
     struct text in;
     size_t in_taken_bytes;
     struct text out;
-    int64_t out_since_us; /* when the oldest reply in `out` was made; 0: there is none */
     struct text result;
     struct arena arena;
     yyjson_doc
         *document; /* the parameters of the request at hand, which its tensors may point into */
 };
-
-static int64_t now_us(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
 
 /* --- requests ----------------------------------------------------------------------------------- */
 
@@ -141,7 +131,6 @@ static bool flush(struct child *child) {
         sent_bytes += sent > 0 ? (size_t)sent : 0;
     }
     text_reset(&child->out);
-    child->out_since_us = 0;
     if (child->out.capacity_bytes > KEPT_BUFFER_BYTES) {
         text_fini(&child->out);
     }
@@ -186,15 +175,13 @@ static bool serve_one(struct child *child) {
         return false;
     }
     if (progress == FRAME_INCOMPLETE) {
-        return flush(child) && fill(child);
+        return fill(child);
     }
     answer(child, &request);
     child->in_taken_bytes += taken_bytes;
-    int64_t now = now_us();
-    if (child->out_since_us == 0) {
-        child->out_since_us = now;
-    }
-    return now - child->out_since_us < COLLECT_US || flush(child);
+    /* At once, not together with the next: a reply that waited here while the next job hangs would be taken for the one
+     * that hangs. */
+    return flush(child);
 }
 
 static void restrict_process(uint64_t memory_bytes) {

@@ -182,7 +182,7 @@ def test_a_kill_loses_nothing_and_doubles_nothing(fresh):
             assert_ledger(api, run_id)
 
 
-def test_sigterm_drains_and_refuses_what_is_new(fresh):
+def test_sigterm_lets_what_runs_finish(fresh):
     daemon, key = fresh
     with daemon.client(key) as api:
         ids = [create(api, **line()) for _ in range(20)]
@@ -198,7 +198,7 @@ def test_sigterm_drains_and_refuses_what_is_new(fresh):
             assert left == []
 
 
-def test_a_model_that_fails_is_retried_by_policy(api, own_models):
+def test_a_trigger_that_fails_is_recorded_and_not_retried(api, own_models):
     import shutil
 
     write_line_model(own_models, "vanishes", 1, 1, 1)
