@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -229,7 +230,17 @@ static bool run(struct daemon *daemon, struct error *err) {
     return true;
 }
 
+/* As many descriptors as the system allows: connections must not use up those that new workers need. */
+static void raise_descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 bool daemon_run(const struct settings *settings, struct error *err) {
+    raise_descriptor_limit();
     /* Two arenas for all threads: memory comes back instead of being kept by each thread for itself. */
     mallopt(M_ARENA_MAX, 2);
     struct daemon daemon = {.settings = settings, .signal_fd = -1, .models_fd = -1};
