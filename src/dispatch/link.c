@@ -78,7 +78,6 @@ void worker_link_kill(struct worker_link *link, struct monotonic_time now,
     text_fini(&link->out);
     link->out_sent_bytes = 0;
     text_fini(&link->in);
-    link->load_us = 0;
     link->takes_more = true;
     /* One that keeps dying young comes back later and later. */
     bool short_life = monotonic_time_since(now, link->spawned_at).us < SHORT_LIFE_MS * US_PER_MS;
