@@ -46,6 +46,7 @@
     X(ERROR_INTERRUPTED, "Interrupted", 503, 1, true)                                              \
     X(ERROR_OVERLAP, "Overlap", 409, 1, false)                                                     \
     X(ERROR_MISSED, "Missed", 409, 1, false)                                                       \
+    X(ERROR_PAUSED, "Paused", 409, 1, false)                                                       \
     X(ERROR_CANCELLED, "Cancelled", 409, 1, false)                                                 \
     X(ERROR_USAGE, "Usage", 400, 2, false)
 
@@ -106,6 +107,8 @@ const char *error_kind_wire_name(enum error_kind kind);
 int error_kind_http_status(enum error_kind kind);
 int error_kind_exit_status(enum error_kind kind);
 bool error_kind_may_retry(enum error_kind kind);
+/* For sets of kinds. */
+static inline uint64_t error_kind_bit(enum error_kind kind) { return UINT64_C(1) << kind; }
 
 /* The kind with this wire name, or ERROR_INTERNAL. */
 enum error_kind error_kind_from_wire_name(const char *wire_name);

@@ -7,6 +7,7 @@ struct run run_defaults(void) {
         .zone_name = "UTC",
         .parameters = "null",
         .enabled = true,
+        .priority = PRIORITY_DEFAULT,
         .overlap = OVERLAP_SKIP,
         .catchup = CATCHUP_LATEST,
         .dst_missing = DST_MISSING_SHIFT,
@@ -23,6 +24,8 @@ struct run run_defaults(void) {
         .updated_at = WALL_TIME_NONE,
         .last_run = WALL_TIME_NONE,
         .next_run = WALL_TIME_NONE,
+        .paused_at = WALL_TIME_NONE,
+        .resumed_at = WALL_TIME_NONE,
     };
 }
 
@@ -105,5 +108,36 @@ bool execution_status_parse(const char *name, enum execution_status *out) {
         return false;
     }
     *out = (enum execution_status)index;
+    return true;
+}
+
+void retry_kinds_append(struct text *out, uint64_t kinds) {
+    const char *separator = "";
+    for (; kinds != 0; kinds &= kinds - 1) {
+        text_append(out, separator);
+        text_append(out, error_kind_wire_name((enum error_kind)__builtin_ctzll(kinds)));
+        separator = ",";
+    }
+}
+
+bool retry_kinds_parse(const char *names, uint64_t *out_kinds) {
+    uint64_t kinds = 0;
+    while (*names != '\0') {
+        size_t bytes = strcspn(names, ",");
+        char name[ERROR_FIELD_BYTES];
+        if (bytes >= sizeof name) {
+            return false;
+        }
+        memcpy(name, names, bytes);
+        name[bytes] = '\0';
+        enum error_kind kind = error_kind_from_wire_name(name);
+        if (strcmp(error_kind_wire_name(kind), name) != 0) {
+            return false;
+        }
+        kinds |= error_kind_bit(kind);
+        names += bytes;
+        names += *names == ',' ? 1 : 0;
+    }
+    *out_kinds = kinds;
     return true;
 }

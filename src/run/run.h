@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "clock/time.h"
 #include "cron/cron.h"
 
@@ -28,7 +29,13 @@ struct retry_policy {
     uint32_t max_attempts; /* further attempts after the first; 0: at most once */
     struct duration backoff;
     struct duration max_backoff;
+    uint64_t
+        non_retryable; /* error_kind_bit of the kinds after which there is no further attempt, though by
+                               themselves they may have one */
 };
+
+/* Higher goes first where slots have to wait for room. */
+enum { PRIORITY_MINIMUM = 0, PRIORITY_DEFAULT = 5, PRIORITY_MAXIMUM = 9 };
 
 struct run {
     int64_t key;       /* identity.h; 0 for one that is not stored yet */
@@ -41,7 +48,9 @@ struct run {
     const char *parameters; /* JSON text; "null" where there are none */
     const char *name;       /* NULL or text, as the next */
     const char *description;
+    const char *note; /* why it was paused or resumed, in the words of who did it; NULL or text */
     bool enabled;
+    uint8_t priority;
     enum overlap_policy overlap;
     enum catchup_policy catchup;
     enum dst_missing dst_missing;
@@ -56,8 +65,31 @@ struct run {
     struct wall_time created_at;
     struct wall_time updated_at;
     struct wall_time last_run; /* started_at of the newest execution that was started, else NONE */
-    struct wall_time next_run; /* NONE while disabled or when no slot is left */
+    struct wall_time
+        next_run; /* NONE while disabled or when no slot is left; while paused, the first slot of the
+                                  pause */
+    /* A pause: nothing fires, and the slots in between become one `missed` record when it ends. (A disabled run has
+     * no slots at all.) */
+    struct wall_time paused_at; /* NONE: not paused */
+    struct wall_time
+        resumed_at; /* the end of the last pause; slots before it are not fired any more; or NONE */
 };
+
+/* A backfill: the slots of a run in [from, to), past or to come, executed again, beside its schedule. Each slot
+ * becomes one execution with trigger `backfill`, whatever else is recorded for the slot. */
+struct backfill {
+    int64_t key;
+    int64_t run_key;
+    struct wall_time from;
+    struct wall_time to;
+    struct wall_time next_slot; /* the first that is not recorded yet; NONE: all are */
+    uint64_t slot_count;        /* of the whole range, by the schedule at its creation */
+    uint32_t parallelism;       /* executions of it under way at once, at most */
+    const char *parameters;     /* JSON text instead of the run's, or NULL */
+    struct wall_time created_at;
+    struct wall_time cancelled_at; /* NONE: it was not */
+};
+enum { BACKFILL_PARALLELISM_MAXIMUM = 64, BACKFILL_SLOTS_MAXIMUM = 100000 };
 
 /* The defaults of all optional fields; the rest zeroed. */
 struct run run_defaults(void);
@@ -91,7 +123,8 @@ struct execution {
     int64_t key;
     int64_t run_key;
     const char *model_name;
-    uint32_t model_version; /* 0 until known */
+    uint32_t
+        model_version; /* the one that ran; until that is known, the one that is to run, 0: the newest */
     bool has_model_digest;
     unsigned char model_digest[MODEL_DIGEST_BYTES];
     enum execution_trigger trigger;
@@ -105,11 +138,15 @@ struct execution {
     const char *result;       /* JSON text or NULL */
     const char *error_type;   /* wire name or NULL */
     const char *error_message;
-    int64_t blocked_by; /* skipped: the key of the execution that was in the way, else 0 */
+    int64_t backfill_key; /* trigger backfill: which, else 0 */
+    int64_t blocked_by;   /* skipped: the key of the execution that was in the way, else 0 */
     /* missed: the first and the last slot of the gap and how many */
     struct wall_time missed_from;
     struct wall_time missed_to;
     uint64_t missed_count;
+    /* While it has not ended; they stay as they were recorded, whatever the run becomes. */
+    struct duration timeout;
+    struct wall_time not_before; /* of a retry: when its backoff is over; else NONE */
 };
 
 /* Names on the wire and in the store, in the order of the enums, and back. */
@@ -117,6 +154,9 @@ const char *overlap_policy_name(enum overlap_policy policy);
 const char *catchup_policy_name(enum catchup_policy policy);
 const char *execution_status_name(enum execution_status status);
 const char *execution_trigger_name(enum execution_trigger trigger);
+/* The wire names of the kinds in the set, with ',' between them; and back (false: an unknown one). */
+void retry_kinds_append(struct text *out, uint64_t kinds);
+MUST_CHECK bool retry_kinds_parse(const char *names, uint64_t *out_kinds);
 MUST_CHECK bool overlap_policy_parse(const char *name, enum overlap_policy *out);
 MUST_CHECK bool catchup_policy_parse(const char *name, enum catchup_policy *out);
 MUST_CHECK bool execution_status_parse(const char *name, enum execution_status *out);

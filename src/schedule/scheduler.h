@@ -29,6 +29,8 @@ struct scheduler_options {
     struct dispatcher *dispatcher;
     struct identity_source *execution_keys;
     struct duration drain_limit;
+    uint32_t running_maximum;           /* executions under way at once, of all */
+    uint32_t running_per_owner_maximum; /* and of one owner; 0: no bound of its own */
 };
 
 MUST_CHECK bool scheduler_new(const struct scheduler_options *options,
@@ -68,6 +70,28 @@ struct scheduler_trigger {
     struct execution execution; /* strings valid during done */
 };
 void scheduler_trigger(struct scheduler *scheduler, struct scheduler_trigger *trigger);
+
+/* A cancel by hand. The sender owns it until `done`, which is called once, on some thread: with `ok` and the final
+ * execution once its end is on disk (it may have ended by itself meanwhile: look at its status), or with
+ * ERROR_NOT_FOUND where it is not under way. */
+struct scheduler_cancel {
+    struct scheduler_letter letter;
+    struct list_node node; /* the scheduler's */
+    int64_t run_key;
+    int64_t execution_key;
+    void (*done)(struct scheduler_cancel *cancel);
+    void *context;
+    bool ok;
+    struct error err;
+    struct execution execution; /* strings valid during done */
+};
+void scheduler_cancel(struct scheduler *scheduler, struct scheduler_cancel *cancel);
+
+/* A backfill was created, and is on disk. `entry` is the run as it is stored now, and is taken over. */
+void scheduler_put_backfill(struct scheduler *scheduler, const struct backfill *backfill,
+                            struct plan_entry *entry);
+/* It was cancelled, and that is on disk: nothing more of it is started, and what runs of it is cancelled. */
+void scheduler_cancel_backfill(struct scheduler *scheduler, int64_t run_key, int64_t backfill_key);
 
 /* Stops firing; lets what runs finish within the drain limit, leaves the rest to be settled by the next
  * process; then ends the thread. No new trigger may come from now on. */

@@ -28,6 +28,10 @@ struct store_options {
     const char
         *location;  /* file name; "postgresql://…" is refused by a build without that driver */
     bool exclusive; /* the daemon: takes the lock, fails naming the process that has it */
+    /* Bounds of the history, kept up by the writer bit by bit; 0: none. What is removed stays in the totals. */
+    struct duration retention_age;
+    uint64_t retention_count; /* of a run */
+    uint64_t retention_bytes; /* of the store's file, without its free pages */
 };
 
 /* Opens or creates (also the folder, if only that is missing; both private to the user), and migrates to
@@ -109,6 +113,34 @@ MUST_CHECK bool store_load_active(struct store_reader *reader,
                                   void (*each)(const struct execution *execution, void *context),
                                   void *context, struct error *err);
 
+/* How the executions of a run ended since it was created: those in the history and those that retention has
+ * removed. */
+struct run_totals {
+    uint64_t count[EXECUTION_MISSED + 1];           /* by status */
+    struct duration duration[EXECUTION_MISSED + 1]; /* summed up, of those that were started */
+    uint64_t missed_slots;                          /* in all records of status `missed` */
+    uint64_t removed; /* how many of them are not in the history any more */
+};
+MUST_CHECK bool store_get_run_totals(struct store_reader *reader, int64_t run_key,
+                                     struct run_totals *out_totals, struct error *err);
+
+/* ERROR_NOT_FOUND likewise, also where its run was deleted. */
+MUST_CHECK bool store_get_backfill(struct store_reader *reader, int64_t key, struct arena *arena,
+                                   struct backfill *out_backfill, const char **out_owner,
+                                   struct error *err);
+/* Newest first, at most `limit`, with a smaller key than `before_key` unless that is 0. */
+MUST_CHECK bool store_list_backfills(struct store_reader *reader, int64_t run_key,
+                                     int64_t before_key, uint32_t limit, struct arena *arena,
+                                     struct backfill **out_backfills, size_t *out_count,
+                                     struct error *err);
+/* How many of its slots' executions are in which status; a slot counts once, by its last attempt. */
+MUST_CHECK bool store_count_backfill(struct store_reader *reader, int64_t key,
+                                     uint64_t out_count[EXECUTION_MISSED + 1], struct error *err);
+/* Those of runs that are there, which are not cancelled and have slots left, in key order. */
+MUST_CHECK bool store_load_backfills(struct store_reader *reader,
+                                     void (*each)(const struct backfill *backfill, void *context),
+                                     void *context, struct error *err);
+
 struct api_key {
     char id[17];            /* public part, 16 hex digits */
     unsigned char hash[32]; /* BLAKE2b-256 of the whole key */
@@ -137,6 +169,9 @@ enum store_write_kind {
     STORE_RECORD,     /* the ledger's one step, see struct store_record */
     STORE_START,      /* queued -> running: `execution_key`, `started_at` */
     STORE_FINISH,     /* -> a final status: `execution` with all of its outcome */
+    STORE_CREATE_BACKFILL, /* `backfill` (with its key); ERROR_NOT_FOUND: its run is not there */
+    STORE_CANCEL_BACKFILL, /* `backfill->key`, `backfill->cancelled_at`; ERROR_CONFLICT: it has no slots left or is
+                              cancelled already; ERROR_NOT_FOUND */
     STORE_CREATE_API_KEY, /* `api_key` */
     STORE_REVOKE_API_KEY, /* `api_key->id`, `api_key->revoked_at`; ERROR_NOT_FOUND */
 };
@@ -145,11 +180,14 @@ enum store_write_kind {
  * (queued or running ones become active, final ones are complete with their outcome) and, where
  * `advances`, the schedule's move to `next_run`. (run, slot, attempt) is unique among executions with
  * trigger schedule, catchup and retry: a slot that is recorded already is ERROR_CONFLICT and nothing is
- * changed. `expected_revision` other than 0: ERROR_STALE if the run was changed meanwhile. ERROR_NOT_FOUND
+ * changed; so is one of a backfill among that backfill's. `expected_revision` other than 0: ERROR_STALE if the run was changed meanwhile. ERROR_NOT_FOUND
  * if the run was deleted, or `finished` has ended already.
  *
  * Keys of executions are made by identity.h at or after the time at which they were queued, and no slot is
- * queued before it is due: history in bounds of time relies on it. */
+ * queued before it is due: history in bounds of time relies on it. (Those of a backfill may.)
+ *
+ * An execution runs with what its run was when it was recorded: STORE_UPDATE_RUN leaves the model, the version, the
+ * timeout and the parameters of those that are active as they are. */
 enum { STORE_RECORD_MAXIMUM = 2 };
 struct store_record {
     struct execution executions[STORE_RECORD_MAXIMUM];
@@ -158,6 +196,9 @@ struct store_record {
     struct wall_time next_run; /* NONE: no further slot */
     bool disables;             /* a one-shot run has fired; raises the revision */
     const char *parameters;    /* for this once instead of the run's; NULL: the run's */
+    int64_t backfill_key; /* other than 0: the executions are this backfill's, which moves on to
+                                  `backfill_next`; ERROR_NOT_FOUND if it was cancelled. Its own `parameters` come before the run's */
+    struct wall_time backfill_next; /* NONE: all of its slots are recorded */
     const struct execution
         *finished; /* an attempt that ends in the same step, as by STORE_FINISH, and whose
                                          retry executions[0] is; or NULL */
@@ -179,6 +220,7 @@ struct store_write {
     const struct run *run;
     const struct execution *execution;
     const struct api_key *api_key;
+    const struct backfill *backfill;
     struct wall_time started_at;
     struct store_record *record;
 
@@ -193,6 +235,21 @@ struct store_write {
 
 /* Hands the write over. Any thread. */
 void store_submit(struct store *store, struct store_write *write);
+
+/* --- copies ------------------------------------------------------------------------------------- */
+
+/* Copies the store at `location`, which a daemon may be using, into `file`, as of one moment: a new file, private,
+ * complete, checked and on disk, or none (`file` is not touched if it exists already: ERROR_CONFLICT).
+ * `progress` may be NULL. */
+MUST_CHECK bool store_backup(const char *location, const char *file,
+                             void (*progress)(uint64_t done_pages, uint64_t all_pages),
+                             struct error *err);
+
+/* Puts the backup `file` in the place of the store at `location`, which nobody may have open (ERROR_CONFLICT, naming the
+ * process). It is checked first: that it is whole, a store of orrery's, and not of a newer program. The store
+ * that was there is kept beside it as `<location>.before-restore` (an older one of that name goes). Atomic: after
+ * a crash there is the one or the other. */
+MUST_CHECK bool store_restore(const char *location, const char *file, struct error *err);
 
 /* For commands: submits and waits. The store must be started. */
 MUST_CHECK bool store_submit_and_wait(struct store *store, struct store_write *write,

@@ -370,6 +370,9 @@ enum store_applied sqlite_apply(struct store_session *session, struct store_writ
         return create_api_key(session, write);
     case STORE_REVOKE_API_KEY:
         return revoke_api_key(session, write);
+    case STORE_CREATE_BACKFILL:
+    case STORE_CANCEL_BACKFILL:
+        break;
     }
     ASSERT(false);
 }
