@@ -10,7 +10,7 @@ void heap_fini(struct heap *heap) {
 }
 
 static bool is_before(const struct heap_item *a, const struct heap_item *b) {
-    return a->at_us != b->at_us ? a->at_us < b->at_us : a->order < b->order;
+    return a->rank < b->rank;
 }
 
 static void place(struct heap *heap, uint32_t index, struct heap_item item) {
@@ -61,8 +61,8 @@ static void settle(struct heap *heap, uint32_t index, struct heap_item item) {
     }
 }
 
-void heap_put(struct heap *heap, struct heap_handle *handle, int64_t at_us, int64_t order) {
-    struct heap_item item = {.at_us = at_us, .order = order, .handle = handle};
+void heap_put(struct heap *heap, struct heap_handle *handle, int64_t rank) {
+    struct heap_item item = {.rank = rank, .handle = handle};
     if (heap_contains(handle)) {
         settle(heap, handle->index, item);
         return;

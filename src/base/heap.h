@@ -1,7 +1,7 @@
-/* Priority queue: a 4-ary heap of (time, order) with removal by handle. An element embeds a
+/* Priority queue: a 4-ary heap with removal by handle; the least rank comes first. An element embeds a
  * `struct heap_handle`; the heap keeps its index there, so that an element can be moved or removed in
- * O(log n). Ties in time go by `order`, so the sequence is the same on every run. Owns none of the
- * elements. */
+ * O(log n). 16 bytes an element. Equal ranks come in an order that is the same on every run with the same calls.
+ * Owns none of the elements. */
 #ifndef ORRERY_BASE_HEAP_H
 #define ORRERY_BASE_HEAP_H
 
@@ -15,8 +15,7 @@ struct heap_handle {
 };
 
 struct heap_item {
-    int64_t at_us;
-    int64_t order;
+    int64_t rank;
     struct heap_handle *handle;
 };
 
@@ -35,12 +34,12 @@ static inline bool heap_contains(const struct heap_handle *handle) {
 }
 
 /* Adds the element, or moves it if it is there already. */
-void heap_put(struct heap *heap, struct heap_handle *handle, int64_t at_us, int64_t order);
+void heap_put(struct heap *heap, struct heap_handle *handle, int64_t rank);
 
 /* Removes it if it is there. */
 void heap_remove(struct heap *heap, struct heap_handle *handle);
 
-/* The earliest item, or NULL. */
+/* The item with the least rank, or NULL. */
 static inline const struct heap_item *heap_first(const struct heap *heap) {
     return heap->count == 0 ? NULL : &heap->items[0];
 }

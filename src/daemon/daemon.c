@@ -208,12 +208,16 @@ static bool run(struct daemon *daemon, struct error *err) {
         .dispatcher = NULL,
         .execution_keys = &daemon->execution_keys,
         .drain_limit = daemon->settings->drain_limit,
+        .worker_count = (uint32_t)daemon->settings->workers,
+        .running_maximum = (uint32_t)daemon->settings->running,
+        .running_per_owner_maximum = (uint32_t)daemon->settings->running_per_owner,
     };
     if (!open_signals(daemon, err) || !start_store(daemon, err) || !start_models(daemon, err)) {
         return false;
     }
     options.store = daemon->store;
     options.dispatcher = daemon->dispatcher;
+    options.repository = daemon->repository;
     if (!scheduler_new(&options, &daemon->scheduler, err) || !start_http(daemon, err)) {
         return false;
     }

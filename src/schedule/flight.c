@@ -1,4 +1,4 @@
-#include "schedule/flight.h"
+#include "schedule/scheduler_parts.h"
 
 #include "observe/log.h"
 
@@ -10,6 +10,7 @@ struct flight *flight_new(struct scheduler *scheduler) {
     flight->scheduler = scheduler;
     flight->job.started_at = WALL_TIME_NONE;
     list_init(&flight->node);
+    list_init(&flight->cancels);
     return flight;
 }
 
@@ -18,9 +19,17 @@ void flight_free(struct flight *flight) {
         return;
     }
     free(flight->job.result);
-    free(flight->model_name);
+    free(flight->write.out_parameters);
+    free(flight->orphan_model_name);
     free(flight->parameters);
+    free(flight->correlation_id);
+    plan_execution_fini(&flight->scheduler->plan, &flight->execution);
     free(flight);
+}
+
+void flight_remember(struct flight *flight, const struct execution *recorded) {
+    flight->run_key = recorded->run_key;
+    flight->queued_at = recorded->queued_at;
 }
 
 void flight_fill_outcome(struct flight *flight, enum execution_status status,
@@ -30,7 +39,8 @@ void flight_fill_outcome(struct flight *flight, enum execution_status status,
     flight->outcome = (struct execution){
         .key = flight->execution.key,
         .run_key = flight->run_key,
-        .model_name = flight->model_name,
+        .model_name = flight->execution.terms == NULL ? flight->orphan_model_name
+                                                      : flight->execution.terms->model_name,
         .model_version = job->used_version,
         .has_model_digest = job->used_version != 0,
         .trigger = flight->execution.trigger,
@@ -42,8 +52,10 @@ void flight_fill_outcome(struct flight *flight, enum execution_status status,
         .finished_at = ran ? job->finished_at : now,
         .duration = job->duration,
         .result = status == EXECUTION_SUCCEEDED ? job->result : NULL,
+        .backfill_key = flight->execution.backfill_key,
         .missed_from = WALL_TIME_NONE,
         .missed_to = WALL_TIME_NONE,
+        .not_before = WALL_TIME_NONE,
     };
     memcpy(flight->outcome.model_digest, job->used_digest, sizeof flight->outcome.model_digest);
     if (err != NULL) {
@@ -71,6 +83,5 @@ void flight_log_outcome(const struct flight *flight, uint64_t store_tag) {
         LOG_INTEGER("late_us", started ? outcome->started_at.us - outcome->scheduled_for.us : 0),
         LOG_INTEGER("duration_us", outcome->duration.us), LOG_STRING("error", outcome->error_type),
         LOG_STRING("message", outcome->error_message),
-        LOG_STRING("correlation_id",
-                   flight->trigger == NULL ? NULL : flight->trigger->correlation_id));
+        LOG_STRING("correlation_id", flight->correlation_id));
 }

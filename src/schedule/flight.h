@@ -9,11 +9,14 @@
 #include "schedule/scheduler.h"
 
 enum letter_kind {
-    LETTER_PUT_RUN,    /* struct run_letter */
-    LETTER_REMOVE_RUN, /* struct run_letter */
-    LETTER_TRIGGER,    /* struct scheduler_trigger */
-    LETTER_RECORDED,   /* struct record_step */
-    LETTER_STARTED,    /* struct flight, as the next */
+    LETTER_PUT_RUN,      /* struct run_letter */
+    LETTER_REMOVE_RUN,   /* struct run_letter */
+    LETTER_TRIGGER,      /* struct scheduler_trigger */
+    LETTER_CANCEL,       /* struct scheduler_cancel */
+    LETTER_PUT_BACKFILL, /* struct backfill_letter, as the next */
+    LETTER_CANCEL_BACKFILL,
+    LETTER_RECORDED, /* struct record_step */
+    LETTER_STARTED,  /* struct flight, as the next */
     LETTER_RAN,
     LETTER_FINISHED,
     LETTER_ZONES, /* struct run_letter, empty */
@@ -27,11 +30,13 @@ struct flight {
     struct list_node node; /* in scheduler.unwritten */
     struct store_write write;
     struct dispatch_job job;
-    char *model_name;
+    char *orphan_model_name; /* of an execution whose run is gone: it has no terms */
     char *parameters;
+    char *correlation_id; /* of the request that triggered it, or NULL */
     struct wall_time queued_at;
     int64_t run_key;
     struct scheduler_trigger *trigger; /* who waits for it, or NULL */
+    struct list_node cancels;          /* scheduler_cancel.node: who wants it to end */
     struct execution outcome;
     struct error error;   /* what the outcome's error points into */
     struct flight *retry; /* is recorded together with the outcome, or NULL */
@@ -53,6 +58,9 @@ static inline struct flight *flight_of(struct plan_execution *execution) {
 
 struct flight *flight_new(struct scheduler *scheduler);
 void flight_free(struct flight *flight);
+
+/* What was recorded of it. */
+void flight_remember(struct flight *flight, const struct execution *recorded);
 
 /* Fills `outcome` from the job, or from what the plan decided where there was no job to run. */
 void flight_fill_outcome(struct flight *flight, enum execution_status status,

@@ -1,14 +1,11 @@
 #include "schedule/scheduler.h"
 
 #include "observe/log.h"
-#include "schedule/flight.h"
+#include "schedule/scheduler_parts.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -21,226 +18,16 @@ struct run_letter {
     int64_t run_key;          /* remove */
 };
 
-struct scheduler {
-    struct scheduler_options options;
-    struct mailbox mailbox;
-    int timer_fd;
-    struct wall_time timer_at;
-    pthread_t thread;
-    bool started;
-    struct plan plan;
-    struct list_node unwritten; /* flights whose outcome the store did not take yet */
-    struct wall_time write_again_at;
-    struct wall_time last_wall;
-    struct monotonic_time last_monotonic;
-    struct scheduler_letter stop_letter;
-    bool stopping;
-    struct monotonic_time stop_deadline;
-    uint32_t writes_out; /* records, starts and outcomes on their way to the store */
-    struct wall_time now;
+struct backfill_letter {
+    struct scheduler_letter letter;
+    struct backfill backfill; /* of a cancel, the keys alone */
+    struct plan_entry *entry;
 };
 
-static void send(struct scheduler *scheduler, struct scheduler_letter *letter, int kind) {
+void scheduler_send(struct scheduler *scheduler, struct scheduler_letter *letter,
+                    enum letter_kind kind) {
     letter->kind = kind;
     mailbox_send(&scheduler->mailbox, &letter->letter);
-}
-
-/* --- the effects ------------------------------------------------------------------------------- */
-
-static int64_t new_key(void *context, struct wall_time now) {
-    struct scheduler *scheduler = context;
-    return identity_next(scheduler->options.execution_keys, now.us);
-}
-
-static uint64_t random_bits(void *context) {
-    (void)context;
-    uint64_t bits = 0;
-    ssize_t got = getrandom(&bits, sizeof bits, 0);
-    ASSERT(got == sizeof bits);
-    return bits;
-}
-
-static struct plan_execution *make_execution(void *context, void *waiter) {
-    struct flight *flight = flight_new(context);
-    flight->trigger = waiter;
-    return &flight->execution;
-}
-
-static void answer_trigger(struct scheduler_trigger *trigger, const struct execution *execution,
-                           const struct error *err) {
-    trigger->ok = execution != NULL;
-    if (execution != NULL) {
-        trigger->execution = *execution;
-    } else {
-        trigger->err = *err;
-    }
-    trigger->done(trigger);
-}
-
-/* Frees a flight that will not land. Whoever still waits for it hears that the server is going. */
-static void abandon_flight(struct flight *flight) {
-    if (flight->trigger != NULL) {
-        struct error err;
-        error_set(&err, ERROR_UNAVAILABLE,
-                  "the server is shutting down; what became of this is in the history");
-        answer_trigger(flight->trigger, NULL, &err);
-    }
-    flight_free(flight);
-}
-
-static void free_execution(void *context, struct plan_execution *execution) {
-    (void)context;
-    abandon_flight(flight_of(execution));
-}
-
-static void on_record_written(struct store_write *write) {
-    struct record_step *step = CONTAINER_OF(write, struct record_step, write);
-    send(step->scheduler, &step->letter, LETTER_RECORDED);
-}
-
-static void remember_execution(struct flight *flight, const struct execution *recorded) {
-    flight->run_key = recorded->run_key;
-    flight->queued_at = recorded->queued_at;
-    if (flight->model_name == NULL) {
-        flight->model_name = must_strdup(recorded->model_name);
-    }
-}
-
-static void record_effect(void *context, struct plan_record *record) {
-    struct scheduler *scheduler = context;
-    struct record_step *step = must_alloc_zeroed(1, sizeof *step);
-    step->scheduler = scheduler;
-    step->record = record;
-    struct store_record *out = &step->store_record;
-    out->execution_count = record->execution_count;
-    memcpy(out->executions, record->executions, sizeof record->executions);
-    out->advances = record->advances;
-    out->next_run = record->next_run;
-    out->disables = record->disables;
-    if (record->execution != NULL) {
-        struct flight *flight = flight_of(record->execution);
-        remember_execution(flight, &record->executions[record->execution_count - 1]);
-        /* The plan's entry may change while the write is out: the names must not go with it. */
-        for (size_t i = 0; i < out->execution_count; i++) {
-            out->executions[i].model_name = flight->model_name;
-        }
-        out->parameters = flight->trigger == NULL ? NULL : flight->trigger->parameters;
-    } else {
-        for (size_t i = 0; i < out->execution_count; i++) {
-            out->executions[i].model_name = must_strdup(record->executions[i].model_name);
-        }
-    }
-    step->write.kind = STORE_RECORD;
-    step->write.done = on_record_written;
-    step->write.run_key = record->run_key;
-    step->write.expected_revision = record->revision;
-    step->write.record = out;
-    scheduler->writes_out++;
-    store_submit(scheduler->options.store, &step->write);
-}
-
-static void record_step_free(struct record_step *step, bool has_flight) {
-    if (!has_flight) {
-        for (size_t i = 0; i < step->store_record.execution_count; i++) {
-            free((char *)step->store_record.executions[i].model_name);
-        }
-    }
-    free(step->write.out_parameters);
-    free(step);
-}
-
-static void on_start_written(struct store_write *write) {
-    struct flight *flight = CONTAINER_OF(write, struct flight, write);
-    send(flight->scheduler, &flight->letter, LETTER_STARTED);
-}
-
-static void start_effect(void *context, struct plan_execution *execution, struct wall_time now) {
-    struct scheduler *scheduler = context;
-    struct flight *flight = flight_of(execution);
-    flight->write = (struct store_write){.kind = STORE_START,
-                                         .done = on_start_written,
-                                         .run_key = flight->run_key,
-                                         .execution_key = execution->key,
-                                         .started_at = now};
-    scheduler->writes_out++;
-    store_submit(scheduler->options.store, &flight->write);
-}
-
-static void on_job_done(struct dispatch_job *job) {
-    struct flight *flight = CONTAINER_OF(job, struct flight, job);
-    send(flight->scheduler, &flight->letter, LETTER_RAN);
-}
-
-static void dispatch_effect(void *context, struct plan_execution *execution) {
-    struct scheduler *scheduler = context;
-    struct flight *flight = flight_of(execution);
-    struct plan_entry *entry = execution->entry;
-    flight->job = (struct dispatch_job){
-        .model_name = flight->model_name,
-        .model_version = entry->model_version,
-        .parameters = flight->parameters,
-        .parameters_bytes = strlen(flight->parameters),
-        .timeout = entry->timeout,
-        .execution_key = execution->key,
-        .done = on_job_done,
-        .started_at = WALL_TIME_NONE,
-    };
-    dispatcher_submit(scheduler->options.dispatcher, &flight->job);
-}
-
-static void cancel_effect(void *context, struct plan_execution *execution) {
-    struct scheduler *scheduler = context;
-    dispatcher_cancel(scheduler->options.dispatcher, execution->key);
-}
-
-static void on_outcome_written(struct store_write *write) {
-    struct flight *flight = CONTAINER_OF(write, struct flight, write);
-    send(flight->scheduler, &flight->letter, LETTER_FINISHED);
-}
-
-/* Hands the outcome to the store, together with the record of its retry if there is one. */
-static void write_outcome(struct scheduler *scheduler, struct flight *flight) {
-    flight->write = (struct store_write){.kind = STORE_FINISH,
-                                         .done = on_outcome_written,
-                                         .run_key = flight->run_key,
-                                         .execution_key = flight->execution.key,
-                                         .execution = &flight->outcome};
-    if (flight->retry != NULL) {
-        flight->write.kind = STORE_RECORD;
-        flight->write.record = &flight->retry_record;
-    }
-    scheduler->writes_out++;
-    store_submit(scheduler->options.store, &flight->write);
-}
-
-static void finish_effect(void *context, struct plan_execution *execution,
-                          enum execution_status status, const struct error *err,
-                          struct plan_execution *retry) {
-    struct scheduler *scheduler = context;
-    struct flight *flight = flight_of(execution);
-    flight_fill_outcome(flight, status, err, scheduler->now);
-    if (retry != NULL) {
-        flight->retry = flight_of(retry);
-        struct execution *recorded = &flight->retry_record.executions[0];
-        *recorded = (struct execution){
-            .key = retry->key,
-            .run_key = flight->run_key,
-            .model_name = flight->model_name,
-            .trigger = TRIGGER_RETRY,
-            .attempt = retry->attempt,
-            .status = EXECUTION_QUEUED,
-            .scheduled_for = retry->slot,
-            .queued_at = scheduler->now,
-            .started_at = WALL_TIME_NONE,
-            .finished_at = WALL_TIME_NONE,
-            .missed_from = WALL_TIME_NONE,
-            .missed_to = WALL_TIME_NONE,
-        };
-        flight->retry_record.execution_count = 1;
-        flight->retry_record.finished = &flight->outcome;
-        remember_execution(flight->retry, recorded);
-    }
-    write_outcome(scheduler, flight);
 }
 
 /* --- the letters ------------------------------------------------------------------------------- */
@@ -253,7 +40,7 @@ static void handle_trigger(struct scheduler *scheduler, struct scheduler_trigger
         answer_trigger(trigger, NULL, &err);
         return;
     }
-    if (scheduler->plan.running_count >= PLAN_TRIGGERS_MAXIMUM) {
+    if (scheduler->plan.manual_count >= PLAN_TRIGGERS_MAXIMUM) {
         struct error err;
         error_set(&err, ERROR_UNAVAILABLE, "too many executions are under way; try again later");
         plan_entry_free(trigger->entry);
@@ -261,6 +48,19 @@ static void handle_trigger(struct scheduler *scheduler, struct scheduler_trigger
         return;
     }
     plan_trigger(&scheduler->plan, trigger->entry, trigger, scheduler->now);
+}
+
+static void handle_cancel(struct scheduler *scheduler, struct scheduler_cancel *cancel) {
+    struct plan_execution *execution =
+        plan_find_execution(&scheduler->plan, cancel->run_key, cancel->execution_key);
+    if (execution == NULL) {
+        struct error err;
+        error_set(&err, ERROR_NOT_FOUND, "the execution is not under way any more");
+        answer_cancel(cancel, NULL, &err);
+        return;
+    }
+    list_append(&flight_of(execution)->cancels, &cancel->node);
+    plan_cancel(&scheduler->plan, execution, scheduler->now);
 }
 
 static void handle_recorded(struct scheduler *scheduler, struct record_step *step) {
@@ -278,17 +78,14 @@ static void handle_recorded(struct scheduler *scheduler, struct record_step *ste
         }
     }
     if (!ok && flight != NULL) {
-        flight->trigger = NULL; /* answered below, with the reason */
+        answer_all(flight, NULL, &step->write.err);
     }
     if (!ok && step->write.err.kind != ERROR_STALE && step->write.err.kind != ERROR_NOT_FOUND &&
         step->write.err.kind != ERROR_CONFLICT) {
         log_event(LOG_ERROR, "record_failed", LOG_FAILURE(&step->write.err));
     }
     plan_recorded(&scheduler->plan, record, ok ? ERROR_NONE : step->write.err.kind, scheduler->now);
-    if (!ok && trigger != NULL) {
-        answer_trigger(trigger, NULL, &step->write.err);
-    }
-    record_step_free(step, flight != NULL);
+    record_step_free(step);
 }
 
 static void handle_started(struct scheduler *scheduler, struct flight *flight) {
@@ -296,6 +93,7 @@ static void handle_started(struct scheduler *scheduler, struct flight *flight) {
     if (flight->write.ok) {
         free(flight->parameters);
         flight->parameters = flight->write.out_parameters;
+        flight->write.out_parameters = NULL;
     } else {
         log_event(LOG_ERROR, "start_failed", LOG_FAILURE(&flight->write.err));
     }
@@ -306,15 +104,13 @@ static void handle_started(struct scheduler *scheduler, struct flight *flight) {
 static void handle_ran(struct scheduler *scheduler, struct flight *flight) {
     bool succeeded = flight->job.status == EXECUTION_SUCCEEDED;
     plan_finished(&scheduler->plan, &flight->execution, flight->job.status,
-                  succeeded ? NULL : &flight->job.err, scheduler->now);
+                  succeeded ? NULL : &flight->job.err, flight->job.duration, scheduler->now);
 }
 
 /* The execution is settled in the store: whoever waits is answered, and the flight ends. */
 static void settle_flight(struct scheduler *scheduler, struct flight *flight) {
     flight_log_outcome(flight, store_tag(scheduler->options.store));
-    if (flight->trigger != NULL) {
-        answer_trigger(flight->trigger, &flight->outcome, NULL);
-    }
+    answer_all(flight, &flight->outcome, NULL);
     flight_free(flight);
 }
 
@@ -366,6 +162,21 @@ static void handle_letter(struct scheduler *scheduler, struct scheduler_letter *
     case LETTER_TRIGGER:
         handle_trigger(scheduler, CONTAINER_OF(letter, struct scheduler_trigger, letter));
         break;
+    case LETTER_CANCEL:
+        handle_cancel(scheduler, CONTAINER_OF(letter, struct scheduler_cancel, letter));
+        break;
+    case LETTER_PUT_BACKFILL: {
+        struct backfill_letter *put = CONTAINER_OF(letter, struct backfill_letter, letter);
+        plan_put_backfill(&scheduler->plan, &put->backfill, put->entry);
+        free(put);
+        break;
+    }
+    case LETTER_CANCEL_BACKFILL: {
+        struct backfill_letter *cancel = CONTAINER_OF(letter, struct backfill_letter, letter);
+        plan_cancel_backfill(&scheduler->plan, cancel->backfill.key, scheduler->now);
+        free(cancel);
+        break;
+    }
     case LETTER_RECORDED:
         handle_recorded(scheduler, CONTAINER_OF(letter, struct record_step, letter));
         break;
@@ -453,7 +264,7 @@ static bool is_drained(const struct scheduler *scheduler, int *out_timeout_ms) {
     if (!scheduler->stopping) {
         return false;
     }
-    if (scheduler->plan.running_count == 0 && scheduler->writes_out == 0 &&
+    if (plan_running_count(&scheduler->plan) == 0 && scheduler->writes_out == 0 &&
         list_is_empty(&scheduler->unwritten)) {
         return true;
     }
@@ -505,18 +316,12 @@ bool scheduler_new(const struct scheduler_options *options, struct scheduler **o
         free(scheduler);
         return false;
     }
-    plan_init(&scheduler->plan, &(struct plan_effects){
-                                    .context = scheduler,
-                                    .new_key = new_key,
-                                    .random = random_bits,
-                                    .make_execution = make_execution,
-                                    .free_execution = free_execution,
-                                    .record = record_effect,
-                                    .start = start_effect,
-                                    .dispatch = dispatch_effect,
-                                    .cancel = cancel_effect,
-                                    .finish = finish_effect,
-                                });
+    struct plan_options limits = {
+        .running_maximum = options->running_maximum,
+        .running_per_owner_maximum = options->running_per_owner_maximum,
+    };
+    struct plan_effects effects = scheduler_effects(scheduler);
+    plan_init(&scheduler->plan, &limits, &effects);
     *out_scheduler = scheduler;
     return true;
 }
@@ -548,31 +353,53 @@ static void end_orphan(struct scheduler *scheduler, const struct execution *left
     flight->execution.slot = left->scheduled_for;
     flight->execution.trigger = left->trigger;
     flight->execution.attempt = left->attempt;
-    remember_execution(flight, left);
+    flight->execution.backfill_key = left->backfill_key;
+    flight->orphan_model_name = must_strdup(left->model_name);
+    flight_remember(flight, left);
     struct error err;
     error_set(&err, ERROR_INTERRUPTED, "the scheduler stopped before this had ended");
     flight_fill_outcome(flight, EXECUTION_FAILED, &err, scheduler->now);
     write_outcome(scheduler, flight);
 }
 
+/* The run as it is stored, for one that the plan does not have (it is disabled); NULL where it is gone, or cannot be
+ * compiled any more. */
+static struct plan_entry *read_dormant(struct adoption *adoption, int64_t run_key) {
+    struct plan_entry *dormant = NULL;
+    struct arena arena = {0};
+    struct run run;
+    struct error err;
+    bool ok = store_get_run(adoption->reader, run_key, &arena, &run, &err) &&
+              plan_entry_new(&run, &dormant, &err);
+    arena_fini(&arena);
+    return ok ? dormant : NULL;
+}
+
 static void adopt_execution(const struct execution *left, void *context) {
     struct adoption *adoption = context;
-    struct scheduler *scheduler = adoption->scheduler;
+    struct plan *plan = &adoption->scheduler->plan;
     struct plan_entry *dormant = NULL;
-    if (!plan_has_run(&scheduler->plan, left->run_key)) {
-        struct arena arena = {0};
-        struct run run;
-        struct error err;
-        bool ok = store_get_run(adoption->reader, left->run_key, &arena, &run, &err) &&
-                  plan_entry_new(&run, &dormant, &err);
-        arena_fini(&arena);
-        if (!ok) {
-            end_orphan(scheduler, left);
+    if (!plan_has_run(plan, left->run_key)) {
+        dormant = read_dormant(adoption, left->run_key);
+        if (dormant == NULL) {
+            end_orphan(adoption->scheduler, left);
             return;
         }
     }
-    struct flight *flight = flight_of(plan_adopt(&scheduler->plan, dormant, left));
-    remember_execution(flight, left);
+    flight_remember(flight_of(plan_adopt(plan, dormant, left)), left);
+}
+
+static void adopt_backfill(const struct backfill *backfill, void *context) {
+    struct adoption *adoption = context;
+    struct plan *plan = &adoption->scheduler->plan;
+    struct plan_entry *dormant = NULL;
+    if (!plan_has_run(plan, backfill->run_key)) {
+        dormant = read_dormant(adoption, backfill->run_key);
+        if (dormant == NULL) {
+            return;
+        }
+    }
+    plan_put_backfill(plan, backfill, dormant);
 }
 
 bool scheduler_start(struct scheduler *scheduler, struct error *err) {
@@ -585,6 +412,7 @@ bool scheduler_start(struct scheduler *scheduler, struct error *err) {
     scheduler->now = scheduler->last_wall;
     struct adoption adoption = {.scheduler = scheduler, .reader = reader};
     bool loaded = store_load_runs(reader, load_run, scheduler, err) &&
+                  store_load_backfills(reader, adopt_backfill, &adoption, err) &&
                   store_load_active(reader, adopt_execution, &adoption, err);
     store_reader_close(reader);
     if (!loaded) {
@@ -603,59 +431,86 @@ bool scheduler_start(struct scheduler *scheduler, struct error *err) {
 void scheduler_put_run(struct scheduler *scheduler, struct plan_entry *entry) {
     struct run_letter *letter = must_alloc_zeroed(1, sizeof *letter);
     letter->entry = entry;
-    send(scheduler, &letter->letter, LETTER_PUT_RUN);
+    scheduler_send(scheduler, &letter->letter, LETTER_PUT_RUN);
 }
 
 void scheduler_remove_run(struct scheduler *scheduler, int64_t run_key) {
     struct run_letter *letter = must_alloc_zeroed(1, sizeof *letter);
     letter->run_key = run_key;
-    send(scheduler, &letter->letter, LETTER_REMOVE_RUN);
+    scheduler_send(scheduler, &letter->letter, LETTER_REMOVE_RUN);
 }
 
 void scheduler_zones_changed(struct scheduler *scheduler) {
     struct run_letter *letter = must_alloc_zeroed(1, sizeof *letter);
-    send(scheduler, &letter->letter, LETTER_ZONES);
+    scheduler_send(scheduler, &letter->letter, LETTER_ZONES);
 }
 
 void scheduler_trigger(struct scheduler *scheduler, struct scheduler_trigger *trigger) {
-    send(scheduler, &trigger->letter, LETTER_TRIGGER);
+    scheduler_send(scheduler, &trigger->letter, LETTER_TRIGGER);
+}
+
+void scheduler_cancel(struct scheduler *scheduler, struct scheduler_cancel *cancel) {
+    list_init(&cancel->node);
+    scheduler_send(scheduler, &cancel->letter, LETTER_CANCEL);
+}
+
+void scheduler_put_backfill(struct scheduler *scheduler, const struct backfill *backfill,
+                            struct plan_entry *entry) {
+    struct backfill_letter *letter = must_alloc_zeroed(1, sizeof *letter);
+    letter->backfill = *backfill;
+    letter->entry = entry;
+    scheduler_send(scheduler, &letter->letter, LETTER_PUT_BACKFILL);
+}
+
+void scheduler_cancel_backfill(struct scheduler *scheduler, int64_t run_key, int64_t backfill_key) {
+    struct backfill_letter *letter = must_alloc_zeroed(1, sizeof *letter);
+    letter->backfill.key = backfill_key;
+    letter->backfill.run_key = run_key;
+    scheduler_send(scheduler, &letter->letter, LETTER_CANCEL_BACKFILL);
 }
 
 void scheduler_stop(struct scheduler *scheduler) {
     if (!scheduler->started) {
         return;
     }
-    send(scheduler, &scheduler->stop_letter, LETTER_STOP);
+    scheduler_send(scheduler, &scheduler->stop_letter, LETTER_STOP);
     pthread_join(scheduler->thread, NULL);
     scheduler->started = false;
 }
 
 /* A letter that came after the thread had ended: only its memory matters, and whoever waits for an answer. */
-static void discard_letter(struct scheduler_letter *letter) {
+static void discard_letter(struct scheduler *scheduler, struct scheduler_letter *letter) {
     struct error err;
     error_set(&err, ERROR_UNAVAILABLE, "the server is shutting down");
     switch ((enum letter_kind)letter->kind) {
-    case LETTER_PUT_RUN: {
-        struct run_letter *put = CONTAINER_OF(letter, struct run_letter, letter);
-        plan_entry_free(put->entry);
-        free(put);
+    case LETTER_PUT_RUN:
+    case LETTER_REMOVE_RUN:
+    case LETTER_ZONES: {
+        struct run_letter *of_run = CONTAINER_OF(letter, struct run_letter, letter);
+        plan_entry_free(of_run->entry);
+        free(of_run);
         break;
     }
-    case LETTER_REMOVE_RUN:
-    case LETTER_ZONES:
-        free(CONTAINER_OF(letter, struct run_letter, letter));
+    case LETTER_PUT_BACKFILL:
+    case LETTER_CANCEL_BACKFILL: {
+        struct backfill_letter *of_backfill = CONTAINER_OF(letter, struct backfill_letter, letter);
+        plan_entry_free(of_backfill->entry);
+        free(of_backfill);
         break;
+    }
     case LETTER_TRIGGER: {
         struct scheduler_trigger *trigger = CONTAINER_OF(letter, struct scheduler_trigger, letter);
         plan_entry_free(trigger->entry);
         answer_trigger(trigger, NULL, &err);
         break;
     }
+    case LETTER_CANCEL:
+        answer_cancel(CONTAINER_OF(letter, struct scheduler_cancel, letter), NULL, &err);
+        break;
     case LETTER_RECORDED: {
         struct record_step *step = CONTAINER_OF(letter, struct record_step, letter);
-        bool has_flight = step->record->execution != NULL;
-        free(step->record);
-        record_step_free(step, has_flight);
+        plan_record_free(&scheduler->plan, step->record);
+        record_step_free(step);
         break;
     }
     case LETTER_FINISHED:
@@ -675,7 +530,7 @@ void scheduler_free(struct scheduler *scheduler) {
     struct letter *letters = mailbox_take_all(&scheduler->mailbox);
     while (letters != NULL) {
         struct letter *next = letters->next;
-        discard_letter(CONTAINER_OF(letters, struct scheduler_letter, letter));
+        discard_letter(scheduler, CONTAINER_OF(letters, struct scheduler_letter, letter));
         letters = next;
     }
     struct list_node *node;

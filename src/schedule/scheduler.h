@@ -29,6 +29,9 @@ struct scheduler_options {
     struct dispatcher *dispatcher;
     struct identity_source *execution_keys;
     struct duration drain_limit;
+    struct model_repository
+        *repository; /* for how many of a model may run at once, with the next */
+    uint32_t worker_count;
     uint32_t running_maximum;           /* executions under way at once, of all */
     uint32_t running_per_owner_maximum; /* and of one owner; 0: no bound of its own */
 };

@@ -63,7 +63,8 @@ static struct run unusual_run(struct world *world) {
     run.catchup_window = (struct duration){0};
     run.jitter = (struct duration){12345};
     run.timeout = (struct duration){1};
-    run.retry = (struct retry_policy){7, {1}, {INT64_C(3155760000) * US_PER_SECOND}};
+    run.retry = (struct retry_policy){
+        7, {1}, {INT64_C(3155760000) * US_PER_SECOND}, error_kind_bit(ERROR_TIMED_OUT)};
     run.start_at = (struct wall_time){0};
     run.end_at = (struct wall_time){INT64_C(7258118399999999)};
     run.next_run = WALL_TIME_NONE;

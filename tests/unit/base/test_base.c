@@ -132,22 +132,21 @@ static void a_heap_gives_the_earliest_first_whatever_is_moved_or_removed(void **
         } else {
             element->at_us = (int64_t)(next_random(&seed) % 100);
             element->present = true;
-            heap_put(&heap, &element->handle, element->at_us, element - elements);
+            heap_put(&heap, &element->handle, element->at_us);
         }
         int64_t earliest = INT64_MAX;
-        size_t order = 0;
-        for (size_t i = COUNT; i-- > 0;) {
-            if (elements[i].present && elements[i].at_us <= earliest) {
+        for (size_t i = 0; i < COUNT; i++) {
+            if (elements[i].present && elements[i].at_us < earliest) {
                 earliest = elements[i].at_us;
-                order = i;
             }
         }
         const struct heap_item *first = heap_first(&heap);
         if (earliest == INT64_MAX) {
             assert_null(first);
         } else {
-            assert_int_equal(first->at_us, earliest);
-            assert_ptr_equal(first->handle, &elements[order].handle);
+            assert_int_equal(first->rank, earliest);
+            const struct element *got = CONTAINER_OF(first->handle, struct element, handle);
+            assert_true(got->present && got->at_us == earliest);
         }
     }
     heap_fini(&heap);

@@ -21,8 +21,13 @@ static struct plan_execution *world_make(void *context, void *waiter) {
 }
 
 static void world_free(void *context, struct plan_execution *execution) {
-    (void)context;
+    plan_execution_fini(&((struct world *)context)->plan, execution);
     free(execution);
+}
+
+static uint32_t world_concurrency(void *context, const char *model_name) {
+    (void)model_name;
+    return ((struct world *)context)->concurrency;
 }
 
 static struct ledger_row *find_row(struct world *world, int64_t key) {
@@ -38,10 +43,10 @@ void world_add_row(struct world *world, const struct execution *execution) {
     assert_true(world->ledger_count < LEDGER_MAXIMUM);
     for (size_t i = 0; i < world->ledger_count; i++) {
         struct ledger_row *row = &world->ledger[i];
-        bool same = row->run_key == execution->run_key &&
-                    row->slot.us == execution->scheduled_for.us &&
-                    row->attempt == execution->attempt && row->trigger != TRIGGER_MANUAL &&
-                    execution->trigger != TRIGGER_MANUAL;
+        bool same =
+            row->run_key == execution->run_key && row->slot.us == execution->scheduled_for.us &&
+            row->attempt == execution->attempt && row->trigger != TRIGGER_MANUAL &&
+            execution->trigger != TRIGGER_MANUAL && row->backfill_key == execution->backfill_key;
         assert_false(same); /* no slot twice */
     }
     world->ledger[world->ledger_count++] = (struct ledger_row){
@@ -54,6 +59,11 @@ void world_add_row(struct world *world, const struct execution *execution) {
         .blocked_by = execution->blocked_by,
         .missed_count = execution->missed_count,
         .missed_to = execution->missed_to,
+        .error_type = execution->error_type,
+        .model_version = execution->model_version,
+        .timeout = execution->timeout,
+        .not_before = execution->not_before,
+        .backfill_key = execution->backfill_key,
     };
 }
 
@@ -61,6 +71,9 @@ static void store_answer(struct world *world, struct plan_record *record) {
     if (world->store_failure == ERROR_NONE) {
         for (size_t i = 0; i < record->execution_count; i++) {
             world_add_row(world, &record->executions[i]);
+        }
+        if (record->backfill_key != 0) {
+            world->stored_backfill_next = record->backfill_next;
         }
         if (record->advances) {
             world->stored_next_run = record->next_run;
@@ -108,16 +121,11 @@ static void world_finish(void *context, struct plan_execution *execution,
     assert_non_null(row);
     row->status = status;
     if (retry != NULL) {
-        struct execution recorded = {.key = retry->key,
-                                     .run_key = row->run_key,
-                                     .scheduled_for = retry->slot,
-                                     .attempt = retry->attempt,
-                                     .trigger = TRIGGER_RETRY,
-                                     .status = EXECUTION_QUEUED};
+        struct execution recorded = plan_describe_retry(retry, row->run_key, world->now);
         world_add_row(world, &recorded);
         plan_retry_recorded(&world->plan, retry, world->now);
     }
-    free(execution);
+    world_free(world, execution);
 }
 
 struct wall_time time_at(const char *text) {
@@ -173,7 +181,7 @@ void world_end_running(struct world *world, size_t index, enum execution_status 
     struct error err;
     error_set(&err, kind, "test");
     plan_finished(&world->plan, execution, status, status == EXECUTION_SUCCEEDED ? NULL : &err,
-                  world->now);
+                  world->ran, world->now);
     world_turn_to(world, world->now);
 }
 
@@ -194,26 +202,34 @@ struct plan_entry *world_entry(const struct run *run) {
     return entry;
 }
 
+void world_begin(struct world *world) {
+    plan_init(&world->plan, &world->options,
+              &(struct plan_effects){.context = world,
+                                     .new_key = world_new_key,
+                                     .random = world_random,
+                                     .concurrency = world_concurrency,
+                                     .make_execution = world_make,
+                                     .free_execution = world_free,
+                                     .record = world_record,
+                                     .start = world_start,
+                                     .dispatch = world_dispatch,
+                                     .cancel = world_cancel,
+                                     .finish = world_finish});
+}
+
 struct world *world_new(const char *now) {
     struct world *world = must_alloc_zeroed(1, sizeof *world);
     world->now = time_at(now);
     world->store_answers = true;
-    plan_init(&world->plan, &(struct plan_effects){.context = world,
-                                                   .new_key = world_new_key,
-                                                   .random = world_random,
-                                                   .make_execution = world_make,
-                                                   .free_execution = world_free,
-                                                   .record = world_record,
-                                                   .start = world_start,
-                                                   .dispatch = world_dispatch,
-                                                   .cancel = world_cancel,
-                                                   .finish = world_finish});
+    world->concurrency = 64;
+    world->options.running_maximum = PLAN_RUNNING_DEFAULT;
+    world_begin(world);
     return world;
 }
 
 void world_close(struct world *world) {
     for (size_t i = 0; i < world->pending_count; i++) {
-        free(world->pending[i]);
+        plan_record_free(&world->plan, world->pending[i]);
     }
     plan_fini(&world->plan);
     free(world);

@@ -17,11 +17,19 @@ struct ledger_row {
     int64_t blocked_by;
     uint64_t missed_count;
     struct wall_time missed_to;
+    const char *error_type;
+    uint32_t model_version;
+    struct duration timeout;
+    struct wall_time not_before;
+    int64_t backfill_key;
 };
 
 /* The world that the plan acts on: a store that is an array, and a dispatcher that runs until told to end. */
 struct world {
     struct plan plan;
+    struct plan_options options;
+    uint32_t concurrency; /* of every model */
+    struct duration ran;  /* how long the executions take that world_end_running ends */
     struct wall_time now;
     int64_t last_key;
     struct ledger_row ledger[LEDGER_MAXIMUM];
@@ -36,6 +44,7 @@ struct world {
     uint64_t random;
     struct wall_time stored_next_run;
     bool stored_disabled;
+    struct wall_time stored_backfill_next;
 };
 
 struct wall_time time_at(const char *text);
@@ -50,6 +59,8 @@ void world_end_running(struct world *world, size_t index, enum execution_status 
 struct run world_run(const char *schedule);
 struct plan_entry *world_entry(const struct run *run);
 struct world *world_new(const char *now);
+/* Begins with a plan of these options, after the one before was ended with plan_fini. */
+void world_begin(struct world *world);
 void world_close(struct world *world);
 /* A world with one run that is due every minute from 00:01, watched since 00:00. */
 struct world *world_minutely(enum overlap_policy overlap, enum catchup_policy catchup);

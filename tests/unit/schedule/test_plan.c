@@ -294,7 +294,7 @@ static void no_slot_lies_outside_start_at_and_end_at(void **state) {
     run.start_at = time_at("2027-01-01T00:10:00Z");
     run.end_at = time_at("2027-01-01T00:13:00Z");
     struct plan_entry *entry = world_entry(&run);
-    entry->next_slot = timetable_next(&entry->timetable, world->now);
+    entry->next_slot = timetable_next(&entry->schedule->timetable, world->now);
     plan_put(&world->plan, entry);
     plan_begin(&world->plan, world->now);
     world_walk_to(world, time_at("2027-01-01T01:00:00Z"));
