@@ -104,6 +104,7 @@ void plan_remove(struct plan *plan, int64_t run_key, struct wall_time now) {
         return;
     }
     entry->removed = true;
+    entry->waiting = false;
     entry_reheap(plan, entry);
     backfill_remove_of(plan, run_key);
     /* What runs may end; what waits has lost its reason. */

@@ -34,7 +34,7 @@ struct world {
     int64_t last_key;
     struct ledger_row ledger[LEDGER_MAXIMUM];
     size_t ledger_count;
-    struct plan_record *pending[64]; /* records that the store has not answered yet */
+    struct plan_record *pending[LEDGER_MAXIMUM]; /* records that the store has not answered yet */
     size_t pending_count;
     bool store_answers;
     enum error_kind store_failure; /* what it answers with */

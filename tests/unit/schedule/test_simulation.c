@@ -6,6 +6,7 @@
  * usage: test_simulation [FIRST_SEED [SEEDS]]. A failure prints its seed, which replays exactly. */
 #include "schedule/plan.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,6 +92,17 @@ static void simulation_failed(const struct simulation *sim, const char *conditio
     fprintf(stderr, "simulation: seed %llu: line %d: not true: %s\n", (unsigned long long)sim->seed,
             line, condition);
     abort();
+}
+
+/* The plan's own assertions end the program, too: the seed has to come out. */
+static uint64_t current_seed;
+static void on_abort(int number) {
+    char text[64];
+    int bytes =
+        snprintf(text, sizeof text, "simulation: seed %llu\n", (unsigned long long)current_seed);
+    ssize_t ignored = write(STDERR_FILENO, text, (size_t)bytes);
+    (void)ignored;
+    (void)number;
 }
 
 static uint64_t draw(struct simulation *sim) {
@@ -812,6 +824,7 @@ struct totals {
 
 static void simulate(uint64_t seed, struct totals *totals) {
     struct simulation sim = {.seed = seed, .state = seed};
+    current_seed = seed;
     /* somewhere around the changes of the clock of 2026 to 2030 */
     sim.now.us = (INT64_C(1774000000) + (int64_t)(draw(&sim) % 126000000)) * US_PER_SECOND;
     static const uint32_t maxima[] = {2, 5, PLAN_RUNNING_DEFAULT};
@@ -835,6 +848,7 @@ int main(int argument_count, char **arguments) {
     uint64_t first = argument_count > 1 ? strtoull(arguments[1], NULL, 10) : 1;
     uint64_t count = argument_count > 2 ? strtoull(arguments[2], NULL, 10) : DEFAULT_SEEDS;
     struct totals totals = {0};
+    signal(SIGABRT, on_abort);
     for (uint64_t seed = first; seed < first + count; seed++) {
         simulate(seed, &totals);
         if (isatty(STDERR_FILENO) && (seed - first) % 1000 == 999) {
