@@ -58,6 +58,20 @@ void text_append(struct text *text, const char *string) {
 
 void text_append_char(struct text *text, char character) { text_append_bytes(text, &character, 1); }
 
+void text_append_integer(struct text *text, int64_t integer) {
+    char digits[20]; /* of INT64_MIN, with its sign */
+    char *start = digits + sizeof digits;
+    uint64_t left = integer < 0 ? -(uint64_t)integer : (uint64_t)integer;
+    do {
+        *--start = (char)('0' + left % 10);
+        left /= 10;
+    } while (left > 0);
+    if (integer < 0) {
+        *--start = '-';
+    }
+    text_append_bytes(text, start, (size_t)(digits + sizeof digits - start));
+}
+
 void text_printf(struct text *text, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);

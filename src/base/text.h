@@ -24,6 +24,8 @@ void text_reset(struct text *text);
 void text_append(struct text *text, const char *string);
 void text_append_bytes(struct text *text, const void *bytes, size_t size_bytes);
 void text_append_char(struct text *text, char character);
+/* In decimal; quicker than text_printf. */
+void text_append_integer(struct text *text, int64_t integer);
 void text_printf(struct text *text, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* Appends a JSON string literal, quotes included. Bytes that are not UTF-8 become U+FFFD (RFC 8259

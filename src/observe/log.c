@@ -7,10 +7,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LOG_LINE_BYTES = 8192 };
+/* HELD: what one write takes at most. The buffer belongs to its thread and lives as long as the thread's use of it. */
+enum { LOG_LINE_BYTES = 8192, LOG_HELD_BYTES = 32 * 1024 };
 
 static enum log_level lowest_level = LOG_INFO;
 static _Thread_local const char *thread_correlation_id;
+static _Thread_local struct text held_lines;
+static _Thread_local bool holds;
 
 static const char *const level_names[] = {
     [LOG_DEBUG] = "debug", [LOG_INFO] = "info", [LOG_WARNING] = "warning", [LOG_ERROR] = "error"};
@@ -41,8 +44,14 @@ static bool needs_quotes(const char *value) {
     return false;
 }
 
+static void append_name(struct text *line, const char *name) {
+    text_append_char(line, ' ');
+    text_append(line, name);
+    text_append_char(line, '=');
+}
+
 static void append_string(struct text *line, const char *name, const char *value) {
-    text_printf(line, " %s=", name);
+    append_name(line, name);
     if (needs_quotes(value)) {
         text_append_json_string(line, value);
     } else {
@@ -58,7 +67,8 @@ static void append_field(struct text *line, const struct log_field *field) {
         }
         break;
     case LOG_FIELD_INTEGER:
-        text_printf(line, " %s=%lld", field->name, (long long)field->integer);
+        append_name(line, field->name);
+        text_append_integer(line, field->integer);
         break;
     case LOG_FIELD_ERROR:
         append_string(line, "error", error_kind_wire_name(field->error->kind));
@@ -70,16 +80,32 @@ static void append_field(struct text *line, const struct log_field *field) {
     }
 }
 
+static void write_lines(struct text *lines) {
+    if (lines->size_bytes > 0) {
+        ssize_t ignored = write(STDERR_FILENO, text_string(lines), lines->size_bytes);
+        (void)ignored;
+        text_reset(lines);
+    }
+}
+
 void log_write(enum log_level level, const char *event, const struct log_field *fields,
                size_t field_count) {
     if (level < lowest_level) {
         return;
     }
-    char time[RFC3339_BYTES];
-    wall_time_format(clock_wall_now(clock_system()), time);
     struct text line;
     text_init(&line, LOG_LINE_BYTES);
-    text_printf(&line, "time=%s level=%s event=%s", time, level_names[level], event);
+    if (holds) { /* the memory of the lines before it is used again */
+        line = held_lines;
+        line.maximum_bytes = line.size_bytes + LOG_LINE_BYTES;
+    }
+    size_t before_bytes = line.size_bytes;
+    char time[RFC3339_BYTES];
+    wall_time_format(clock_wall_now(clock_system()), time);
+    text_append(&line, "time=");
+    text_append(&line, time);
+    append_string(&line, "level", level_names[level]);
+    append_string(&line, "event", event);
     if (thread_correlation_id != NULL) {
         append_string(&line, "correlation_id", thread_correlation_id);
     }
@@ -87,9 +113,29 @@ void log_write(enum log_level level, const char *event, const struct log_field *
         append_field(&line, &fields[i]);
     }
     text_append_char(&line, '\n');
-    if (text_ok(&line)) {
-        ssize_t ignored = write(STDERR_FILENO, text_string(&line), line.size_bytes);
-        (void)ignored;
+    if (!text_ok(&line)) { /* too long: dropped whole */
+        line.size_bytes = before_bytes;
+        line.overflowed = false;
     }
-    text_fini(&line);
+    if (!holds) {
+        write_lines(&line);
+        text_fini(&line);
+        return;
+    }
+    held_lines = line;
+    if (level == LOG_ERROR || held_lines.size_bytes >= LOG_HELD_BYTES) {
+        write_lines(&held_lines);
+    }
+}
+
+void log_hold(void) { holds = true; }
+
+void log_release(void) {
+    holds = false;
+    write_lines(&held_lines);
+}
+
+void log_end_thread(void) {
+    log_release();
+    text_fini(&held_lines);
 }

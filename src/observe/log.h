@@ -2,7 +2,7 @@
  * (`time=… level=info event=execution_finished execution_id=… duration_ms=3`), values quoted where they
  * need it. An event has a constant name and typed fields.
  *
- * log_event may be called from any thread; a line is written with one write(2), so lines never mix. The
+ * log_event may be called from any thread; whole lines are written with one write(2), so they never mix. The
  * thread's correlation id, where one is set, comes along unasked. Only loops and handlers log: what
  * lies below returns errors. A secret is never passed to the log. */
 #ifndef ORRERY_OBSERVE_LOG_H
@@ -43,6 +43,13 @@ void log_write(enum log_level level, const char *event, const struct log_field *
 /* Events below the level are dropped. Set once at start, before threads. */
 void log_set_level(enum log_level level);
 bool log_level_parse(const char *text, enum log_level *out_level);
+
+/* Between the two, this thread's lines are kept and written together, many in one write: for loops that log a
+ * line an execution. An error is written at once, with those before it. */
+void log_hold(void);
+void log_release(void);
+/* A thread that has held lines calls this last: it gives back their memory. */
+void log_end_thread(void);
 
 /* The correlation id of what this thread does now; NULL ends it. Borrowed until then. */
 void log_set_correlation_id(const char *correlation_id);

@@ -278,12 +278,14 @@ static void *run_thread(void *context) {
     struct scheduler *scheduler = context;
     int timeout_ms;
     while (!is_drained(scheduler, &timeout_ms)) {
+        log_hold();
         read_clocks(scheduler);
         clear_timer(scheduler);
         handle_mail(scheduler);
         write_outcomes_again(scheduler);
         plan_tick(&scheduler->plan, scheduler->now);
         arm_timer(scheduler);
+        log_release();
         if (is_drained(scheduler, &timeout_ms)) {
             break;
         }
@@ -293,6 +295,7 @@ static void *run_thread(void *context) {
         };
         poll(wanted, COUNT_OF(wanted), timeout_ms);
     }
+    log_end_thread();
     return NULL;
 }
 
