@@ -130,6 +130,29 @@ bool store_load_active(struct store_reader *reader,
     return reader->driver->load_active(reader, each, context, err);
 }
 
+bool store_get_backfill(struct store_reader *reader, int64_t key, struct arena *arena,
+                        struct backfill *out_backfill, const char **out_owner, struct error *err) {
+    return reader->driver->get_backfill(reader, key, arena, out_backfill, out_owner, err);
+}
+
+bool store_list_backfills(struct store_reader *reader, int64_t run_key, int64_t before_key,
+                          uint32_t limit, struct arena *arena, struct backfill **out_backfills,
+                          size_t *out_count, struct error *err) {
+    return reader->driver->list_backfills(reader, run_key, before_key, limit, arena, out_backfills,
+                                          out_count, err);
+}
+
+bool store_count_backfill(struct store_reader *reader, int64_t key,
+                          uint64_t out_count[EXECUTION_MISSED + 1], struct error *err) {
+    return reader->driver->count_backfill(reader, key, out_count, err);
+}
+
+bool store_load_backfills(struct store_reader *reader,
+                          void (*each)(const struct backfill *backfill, void *context),
+                          void *context, struct error *err) {
+    return reader->driver->load_backfills(reader, each, context, err);
+}
+
 bool store_get_api_key(struct store_reader *reader, const char *id, struct arena *arena,
                        struct api_key *out_key, struct error *err) {
     return reader->driver->get_api_key(reader, id, arena, out_key, err);
@@ -168,6 +191,10 @@ static void check_write(const struct store_write *write) {
         break;
     case STORE_FINISH:
         ASSERT(write->execution != NULL && execution_status_is_final(write->execution->status));
+        break;
+    case STORE_CREATE_BACKFILL:
+    case STORE_CANCEL_BACKFILL:
+        ASSERT(write->backfill != NULL && write->backfill->key > 0);
         break;
     case STORE_CREATE_API_KEY:
     case STORE_REVOKE_API_KEY:

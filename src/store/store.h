@@ -103,7 +103,7 @@ MUST_CHECK bool store_list_executions(struct store_reader *reader,
                                       struct execution **out_executions, size_t *out_count,
                                       bool *out_more, struct error *err);
 
-/* What the scheduler loads at start: every run that is enabled and has a next slot, in key order, then every
+/* What the scheduler loads at start: every run that is enabled, not paused, and has a next slot, in key order, then every
  * execution that is not final, in key order. Values are valid during the call of `each`, which may read one
  * run or execution with the same reader. */
 MUST_CHECK bool store_load_runs(struct store_reader *reader,

@@ -18,7 +18,8 @@ static struct execution read_execution(sqlite3_stmt *row, struct arena *arena) {
         .started_at = sqlite_time(row, 9),
         .finished_at = sqlite_time(row, 10),
         .duration = {sqlite_integer(row, 11)},
-        .model_version = (uint32_t)sqlite_integer(row, 12),
+        /* The version that ran, or else that is to run. */
+        .model_version = (uint32_t)sqlite_integer(row, sqlite_is_null(row, 12) ? 22 : 12),
         .error_type = sqlite_text(row, 14, arena),
         .error_message = sqlite_text(row, 15, arena),
         .blocked_by = sqlite_integer(row, 16),
@@ -26,6 +27,9 @@ static struct execution read_execution(sqlite3_stmt *row, struct arena *arena) {
         .missed_to = sqlite_time(row, 18),
         .missed_count = (uint64_t)sqlite_integer(row, 19),
         .result = sqlite_text(row, 20, arena),
+        .backfill_key = sqlite_integer(row, 21),
+        .timeout = {sqlite_integer(row, 23)},
+        .not_before = sqlite_time(row, 24),
     };
     const void *digest = sqlite3_column_blob(row, 13);
     execution.has_model_digest =
@@ -172,52 +176,72 @@ static bool matches(const struct execution_filter *filter, sqlite3_stmt *row) {
            (wall_time_is_none(filter->until) || slot_us < filter->until.us);
 }
 
-/* Whether this execution and every older one came before the first slot that is wanted. A key carries a time that
- * is not before its execution was queued, also when the clock went back, and no slot is queued before it is due;
- * and keys fall along the chain. */
-static bool is_past(const struct execution_filter *filter, sqlite3_stmt *row) {
-    return !wall_time_is_none(filter->since) &&
-           identity_us(sqlite_integer(row, 0)) < filter->since.us;
+/* No execution with a key of before this time has a slot that is wanted. A key carries a time that is not before its
+ * execution was queued, also when the clock went back, and no slot is queued before it is due. Only a backfill may
+ * execute slots that are to come: then it is the time at which that was created. */
+static bool find_past(struct sqlite_reader *reader, const struct execution_filter *filter,
+                      int64_t *out_past_us, struct error *err) {
+    if (wall_time_is_none(filter->since)) {
+        *out_past_us = INT64_MIN;
+        return true;
+    }
+    sqlite3_stmt *row;
+    bool found;
+    if (!sqlite_find_bound(&reader->connection, READ_FUTURE_BACKFILLS, &row, &found, err,
+                           value_integer(filter->run_key), value_integer(filter->since.us))) {
+        return false;
+    }
+    *out_past_us = filter->since.us;
+    if (found && !sqlite_is_null(row, 0)) {
+        *out_past_us = MIN_OF(filter->since.us, sqlite_integer(row, 0));
+    }
+    sqlite3_reset(row);
+    return true;
 }
 
-/* Looks at one execution: adds it if it matches, and gives the one before it, 0 at the end. */
+/* Looks at one execution: adds it if it matches, and gives the one before it, 0 at the end. Keys fall along the
+ * chain, so that all further ones are past too. */
 static bool visit(struct sqlite_reader *reader, const struct execution_filter *filter,
-                  struct arena *arena, struct page *page, int64_t *key, struct error *err) {
-    sqlite3_stmt *statement;
-    bool row;
-    if (!sqlite_statement(&reader->connection, READ_EXECUTION, &statement, err)) {
-        return false;
-    }
-    sqlite_bind_integer(statement, 1, *key);
-    if (!sqlite_next_row(reader, statement, &row, err)) {
-        return false;
-    }
+                  int64_t past_us, struct arena *arena, struct page *page, int64_t *key,
+                  struct error *err) {
+    sqlite3_stmt *row;
+    bool found = false;
+    int64_t visited_key = *key;
     *key = 0;
-    if (row && !is_past(filter, statement)) {
-        *key = sqlite_integer(statement, 7);
-        if (matches(filter, statement)) {
-            if (page->count == filter->limit) {
-                page->more = true;
-            } else {
-                struct execution execution = read_execution(statement, arena);
-                page_add(page, arena, &execution);
-            }
+    if (identity_us(visited_key) < past_us) {
+        return true;
+    }
+    if (!sqlite_find_bound(&reader->connection, READ_EXECUTION, &row, &found, err,
+                           value_integer(visited_key))) {
+        return false;
+    }
+    if (!found) { /* the chain was cut here, its older part removed */
+        return true;
+    }
+    *key = sqlite_integer(row, 7);
+    if (matches(filter, row)) {
+        if (page->count == filter->limit) {
+            page->more = true;
+        } else {
+            struct execution execution = read_execution(row, arena);
+            page_add(page, arena, &execution);
         }
     }
-    sqlite3_reset(statement);
+    sqlite3_reset(row);
     return true;
 }
 
 static bool walk(struct sqlite_reader *reader, const struct execution_filter *filter,
                  struct arena *arena, struct page *page, struct error *err) {
     int64_t key;
-    if (!find_first(reader, filter, &key, err)) {
+    int64_t past_us;
+    if (!find_first(reader, filter, &key, err) || !find_past(reader, filter, &past_us, err)) {
         return false;
     }
     for (size_t visited = 0; key != 0 && !page->more; visited++) {
         if (visited >= WALK_MAXIMUM && page->count > 0) {
             page->more = true;
-        } else if (!visit(reader, filter, arena, page, &key, err)) {
+        } else if (!visit(reader, filter, past_us, arena, page, &key, err)) {
             return false;
         }
     }

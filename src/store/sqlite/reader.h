@@ -1,5 +1,6 @@
 /* For neighbours in sqlite/: the reader, one connection with its statements. reading.c has runs and API keys,
- * history.c executions. */
+ * history.c executions,
+ * backfills.c backfills. */
 #ifndef ORRERY_STORE_SQLITE_READER_H
 #define ORRERY_STORE_SQLITE_READER_H
 
@@ -40,6 +41,11 @@ enum reading_statement {
     READ_CHAIN_HEAD,
     READ_CHAIN_LINK,
     READ_ALL_ACTIVE,
+    READ_BACKFILL,
+    READ_BACKFILLS_OF_RUN,
+    READ_BACKFILL_COUNTS,
+    READ_OPEN_BACKFILLS,
+    READ_FUTURE_BACKFILLS,
     READ_API_KEY,
     READ_ALL_API_KEYS,
 };

@@ -96,7 +96,7 @@ static void a_new_store_is_private_and_marked(void **state) {
     char row[ROW_BYTES];
     query(path, "SELECT * FROM pragma_application_id, pragma_user_version, pragma_journal_mode",
           row);
-    assert_string_equal(row, "1869771385|1|wal");
+    assert_string_equal(row, "1869771385|2|wal");
     query(path,
           "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND sql NOT LIKE '%STRICT%'"
           " AND name NOT LIKE 'sqlite_%'",
@@ -239,8 +239,105 @@ static void a_command_does_not_migrate_under_a_daemon(void **state) {
     world_open(&world, path);
     execute(path, "PRAGMA user_version = 0"); /* as if the daemon were of an older version */
     assert_contains(open_fails(path, false).message, "process id");
-    execute(path, "PRAGMA user_version = 1");
+    execute(path, "PRAGMA user_version = 2");
     world_close(&world);
+}
+
+/* --- older versions ----------------------------------------------------------------------------------- */
+
+static char *read_source_file(const char *name) {
+    const char *root = getenv("ORRERY_SOURCE_ROOT"); // NOLINT(concurrency-mt-unsafe)
+    char path[500];
+    snprintf(path, sizeof path, "%s/%s", root == NULL ? "." : root, name);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    struct stat status;
+    assert_int_equal(fstat(fileno(file), &status), 0);
+    char *content = must_alloc((size_t)status.st_size + 1);
+    assert_int_equal(fread(content, 1, (size_t)status.st_size, file), status.st_size);
+    content[status.st_size] = '\0';
+    fclose(file);
+    return content;
+}
+
+struct loaded {
+    struct execution executions[4];
+    size_t count;
+};
+
+static void collect_execution(const struct execution *execution, void *context) {
+    struct loaded *loaded = context;
+    assert_true(loaded->count < COUNT_OF(loaded->executions));
+    loaded->executions[loaded->count++] = *execution;
+}
+
+/* What the file has is in tests/tables/store_version_1.sql. */
+static void a_store_of_version_1_opens_and_keeps_everything(void **state) {
+    const char *path = *state;
+    char *sql = read_source_file("tests/tables/store_version_1.sql");
+    execute(path, sql);
+    free(sql);
+    struct world world;
+    world_open(&world, path);
+    const int64_t alices_key = INT64_C(1843200001024000000);
+    const int64_t bobs_key = INT64_C(1843200002048000000);
+    struct run run = world_get_run(&world, alices_key);
+    assert_string_equal(run.name, "nightly");
+    assert_int_equal(run.model_version, 3);
+    assert_int_equal(run.priority, PRIORITY_DEFAULT);
+    assert_true(wall_time_is_none(run.paused_at) && wall_time_is_none(run.resumed_at));
+    assert_null(run.note);
+    assert_int_equal(run.retry.non_retryable, 0);
+    assert_int_equal(world_get_run(&world, bobs_key).next_run.us, INT64_C(1800000310000000));
+
+    struct execution *page;
+    size_t count;
+    bool more;
+    struct error err;
+    struct execution_filter filter = {
+        .run_key = alices_key, .since = WALL_TIME_NONE, .until = WALL_TIME_NONE, .limit = 10};
+    assert_true(
+        store_list_executions(world.reader, &filter, &world.arena, &page, &count, &more, &err));
+    assert_int_equal(count, 6);
+    assert_int_equal(page[0].status, EXECUTION_RUNNING);
+    assert_int_equal(page[0].model_version, 3);
+    assert_int_equal(page[3].status, EXECUTION_FAILED);
+    struct execution ended = world_get_execution(&world, INT64_C(1843200011264000000));
+    assert_int_equal(ended.model_version, 7);
+    assert_true(ended.has_model_digest);
+    assert_string_equal(ended.result, "{\"outputs\":[]}");
+    assert_int_equal(ended.duration.us, 1234);
+    assert_int_equal(world_get_execution(&world, INT64_C(1843200012288000000)).missed_count, 42);
+
+    struct loaded loaded = {.count = 0};
+    assert_true(store_load_active(world.reader, collect_execution, &loaded, &err));
+    assert_int_equal(loaded.count, 2);
+    assert_int_equal(loaded.executions[0].timeout.us, 42 * US_PER_SECOND);
+    assert_int_equal(loaded.executions[0].model_version, 3);
+    assert_true(wall_time_is_none(loaded.executions[0].not_before));
+    struct store_write start = {
+        .kind = STORE_START, .execution_key = loaded.executions[1].key, .started_at = {5}};
+    world_write_gives(&world, &start, "{\"once\":1}");
+    struct api_key key;
+    assert_true(store_get_api_key(world.reader, "0123456789abcdef", &world.arena, &key, &err));
+    assert_string_equal(key.owner, "carol");
+    /* A slot stays single. */
+    struct execution again = world_execution(&world, page[5].scheduled_for.us, EXECUTION_RUNNING);
+    assert_int_equal(world_record_fails(&world, alices_key, &again), ERROR_CONFLICT);
+    world_close(&world);
+
+    char row[ROW_BYTES];
+    query(path,
+          "SELECT * FROM pragma_user_version, pragma_integrity_check,"
+          " (SELECT count(*) FROM pragma_foreign_key_check),"
+          " (SELECT group_concat(execution_count) FROM run_state)",
+          row);
+    assert_string_equal(row, "2|ok|0|6,3,1");
+    query(path, "SELECT count(*), max(model_version), min(backfill_id) FROM execution_history",
+          row);
+    assert_string_equal(row, "10|7|-");
+    query(path, "SELECT priority, note, paused_at FROM scheduled_runs WHERE owner = 'alice'", row);
+    assert_string_equal(row, "5|-|-");
 }
 
 /* --- the views --------------------------------------------------------------------------------------- */
@@ -464,6 +561,7 @@ int main(void) {
         PLACE_TEST(a_second_daemon_is_refused_and_told_who_is_first),
         PLACE_TEST(a_command_writes_beside_the_daemon),
         PLACE_TEST(a_command_does_not_migrate_under_a_daemon),
+        PLACE_TEST(a_store_of_version_1_opens_and_keeps_everything),
         PLACE_TEST(people_can_read_the_tables),
         PLACE_TEST(the_views_use_the_names_of_the_domain),
         PLACE_TEST(a_rare_status_in_a_long_history_comes_in_short_pages),
