@@ -74,6 +74,8 @@ struct store_driver {
     bool (*load_active)(struct store_reader *reader,
                         void (*each)(const struct execution *execution, void *context),
                         void *context, struct error *err);
+    bool (*get_run_totals)(struct store_reader *reader, int64_t run_key,
+                           struct run_totals *out_totals, struct error *err);
     bool (*get_backfill)(struct store_reader *reader, int64_t key, struct arena *arena,
                          struct backfill *out_backfill, const char **out_owner, struct error *err);
     bool (*list_backfills)(struct store_reader *reader, int64_t run_key, int64_t before_key,

@@ -130,6 +130,11 @@ bool store_load_active(struct store_reader *reader,
     return reader->driver->load_active(reader, each, context, err);
 }
 
+bool store_get_run_totals(struct store_reader *reader, int64_t run_key,
+                          struct run_totals *out_totals, struct error *err) {
+    return reader->driver->get_run_totals(reader, run_key, out_totals, err);
+}
+
 bool store_get_backfill(struct store_reader *reader, int64_t key, struct arena *arena,
                         struct backfill *out_backfill, const char **out_owner, struct error *err) {
     return reader->driver->get_backfill(reader, key, arena, out_backfill, out_owner, err);

@@ -103,9 +103,9 @@ MUST_CHECK bool store_list_executions(struct store_reader *reader,
                                       struct execution **out_executions, size_t *out_count,
                                       bool *out_more, struct error *err);
 
-/* What the scheduler loads at start: every run that is enabled, not paused, and has a next slot, in key order, then every
- * execution that is not final, in key order. Values are valid during the call of `each`, which may read one
- * run or execution with the same reader. */
+/* What the scheduler loads at start: every run that is enabled, not paused and has a next slot, in key order, then
+ * every execution that is not final, in key order. Values are valid during the call of `each`, which may read
+ * one run or execution with the same reader. */
 MUST_CHECK bool store_load_runs(struct store_reader *reader,
                                 void (*each)(const struct run *run, void *context), void *context,
                                 struct error *err);
@@ -114,7 +114,7 @@ MUST_CHECK bool store_load_active(struct store_reader *reader,
                                   void *context, struct error *err);
 
 /* How the executions of a run ended since it was created: those in the history and those that retention has
- * removed. */
+ * removed. Also of a deleted run; of one that never was all are 0. Its cost grows with the run's history. */
 struct run_totals {
     uint64_t count[EXECUTION_MISSED + 1];           /* by status */
     struct duration duration[EXECUTION_MISSED + 1]; /* summed up, of those that were started */

@@ -606,6 +606,48 @@ static void an_execution_that_is_written_late_takes_its_place(void **state) {
     }
 }
 
+/* --- totals ----------------------------------------------------------------------------------------- */
+
+static void totals_tell_how_a_runs_executions_ended(void **state) {
+    struct world *world = *state;
+    int64_t run_key = world_create_run(world);
+    int64_t other_run_key = world_create_run(world);
+    const enum execution_status ends[] = {EXECUTION_SUCCEEDED, EXECUTION_FAILED, EXECUTION_RUNNING,
+                                          EXECUTION_SUCCEEDED, EXECUTION_QUEUED};
+    for (size_t i = 0; i < COUNT_OF(ends); i++) {
+        struct execution execution =
+            world_execution(world, world->now_us, i == 4 ? EXECUTION_QUEUED : EXECUTION_RUNNING);
+        world_record(world, run_key, &execution);
+        if (execution_status_is_final(ends[i])) {
+            execution.run_key = run_key;
+            execution.status = ends[i];
+            execution.duration = (struct duration){1000 + (int64_t)i};
+            struct store_write finish = {.kind = STORE_FINISH, .execution = &execution};
+            world_write(world, &finish);
+        }
+        world_record_finished(world, other_run_key, world->now_us, EXECUTION_CANCELLED);
+    }
+    for (int64_t i = 0; i < 2; i++) {
+        struct execution missed = missed_execution(world, 7 + i, 9 + i);
+        world_record(world, run_key, &missed);
+    }
+    struct run_totals totals;
+    struct error err;
+    assert_true(store_get_run_totals(world->reader, run_key, &totals, &err));
+    assert_int_equal(totals.count[EXECUTION_SUCCEEDED], 2);
+    assert_int_equal(totals.duration[EXECUTION_SUCCEEDED].us, 2003);
+    assert_int_equal(totals.count[EXECUTION_FAILED], 1);
+    assert_int_equal(totals.duration[EXECUTION_FAILED].us, 1001);
+    assert_int_equal(totals.count[EXECUTION_RUNNING], 1);
+    assert_int_equal(totals.count[EXECUTION_QUEUED], 1);
+    assert_int_equal(totals.count[EXECUTION_CANCELLED], 0);
+    assert_int_equal(totals.count[EXECUTION_MISSED], 2);
+    assert_int_equal(totals.missed_slots, 84);
+    assert_int_equal(totals.removed, 0);
+    assert_true(store_get_run_totals(world->reader, 12345, &totals, &err));
+    assert_int_equal(totals.count[EXECUTION_SUCCEEDED], 0);
+}
+
 size_t conformance_ledger_tests(struct CMUnitTest *out_tests) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_slot_is_recorded_once_per_attempt),
@@ -632,6 +674,7 @@ size_t conformance_ledger_tests(struct CMUnitTest *out_tests) {
         cmocka_unit_test(history_is_filtered_by_status_and_time),
         cmocka_unit_test(history_finds_late_executions_of_early_slots),
         cmocka_unit_test(an_execution_that_is_written_late_takes_its_place),
+        cmocka_unit_test(totals_tell_how_a_runs_executions_ended),
     };
     memcpy(out_tests, tests, sizeof tests);
     return COUNT_OF(tests);

@@ -151,6 +151,7 @@ const struct store_driver sqlite_driver = {
     .list_executions = sqlite_list_executions,
     .load_runs = sqlite_load_runs,
     .load_active = sqlite_load_active,
+    .get_run_totals = sqlite_get_run_totals,
     .get_backfill = sqlite_get_backfill,
     .list_backfills = sqlite_list_backfills,
     .count_backfill = sqlite_count_backfill,

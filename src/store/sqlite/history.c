@@ -267,6 +267,33 @@ bool sqlite_list_executions(struct store_reader *base, const struct execution_fi
     return true;
 }
 
+bool sqlite_get_run_totals(struct store_reader *base, int64_t run_key,
+                           struct run_totals *out_totals, struct error *err) {
+    struct sqlite_reader *reader = sqlite_reader_of(base);
+    struct run_totals totals = {0};
+    sqlite3_stmt *statement;
+    bool row;
+    if (!sqlite_find_bound(&reader->connection, READ_RUN_TOTALS, &statement, &row, err,
+                           value_integer(run_key))) {
+        return false;
+    }
+    while (row) {
+        int64_t status = sqlite_integer(statement, 0);
+        uint64_t count = (uint64_t)sqlite_integer(statement, 1);
+        ASSERT(status >= 0 && status < (int64_t)COUNT_OF(totals.count));
+        totals.count[status] += count;
+        totals.duration[status].us += sqlite_integer(statement, 2);
+        totals.missed_slots += (uint64_t)sqlite_integer(statement, 3);
+        totals.removed += sqlite_integer(statement, 4) != 0 ? count : 0;
+        if (!sqlite_next_row(reader, statement, &row, err)) {
+            return false;
+        }
+    }
+    sqlite3_reset(statement);
+    *out_totals = totals;
+    return true;
+}
+
 bool sqlite_load_active(struct store_reader *base,
                         void (*each)(const struct execution *execution, void *context),
                         void *context, struct error *err) {

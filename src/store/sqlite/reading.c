@@ -74,6 +74,20 @@ static const char *const reading_sql[] = {
         "SELECT " EXECUTION_COLUMNS
         " FROM active x CROSS JOIN executions e ON e.key = x.execution_key" EXECUTION_TABLES
         " ORDER BY x.execution_key",
+    /* Those in the chain, then those that were removed. */
+    [READ_RUN_TOTALS] =
+        "WITH RECURSIVE chain (key) AS ("
+        " SELECT last_execution_key FROM run_state WHERE run_key = ?1"
+        " UNION ALL SELECT e.previous_key FROM chain c CROSS JOIN executions e ON e.key = c.key"
+        "  WHERE e.previous_key IS NOT NULL)"
+        " SELECT coalesce(o.status, a.status), count(*),"
+        " sum(CASE WHEN o.started_at IS NULL THEN 0 ELSE o.duration_us END),"
+        " coalesce(sum(o.missed_count), 0), 0"
+        " FROM chain c CROSS JOIN executions e ON e.key = c.key"
+        " LEFT JOIN outcomes o ON o.execution_key = e.key"
+        " LEFT JOIN active a ON a.execution_key = e.key GROUP BY 1"
+        " UNION ALL SELECT status, execution_count, duration_us, missed_slots, 1"
+        " FROM removed_totals WHERE run_key = ?1",
     [READ_BACKFILL] = "SELECT " BACKFILL_COLUMNS ", o.name"
                       " FROM backfills b CROSS JOIN runs r ON r.key = b.run_key"
                       " CROSS JOIN owners o ON o.key = r.owner_key"

@@ -72,6 +72,8 @@ bool sqlite_list_executions(struct store_reader *base, const struct execution_fi
 bool sqlite_load_active(struct store_reader *base,
                         void (*each)(const struct execution *execution, void *context),
                         void *context, struct error *err);
+bool sqlite_get_run_totals(struct store_reader *base, int64_t run_key,
+                           struct run_totals *out_totals, struct error *err);
 bool sqlite_get_backfill(struct store_reader *base, int64_t key, struct arena *arena,
                          struct backfill *out_backfill, const char **out_owner, struct error *err);
 bool sqlite_list_backfills(struct store_reader *base, int64_t run_key, int64_t before_key,
