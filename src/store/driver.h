@@ -67,7 +67,7 @@ struct store_driver {
                           struct error *err);
     bool (*list_executions)(struct store_reader *reader, const struct execution_filter *filter,
                             struct arena *arena, struct execution **out_executions,
-                            size_t *out_count, bool *out_more, struct error *err);
+                            size_t *out_count, int64_t *out_next_cursor, struct error *err);
     bool (*load_runs)(struct store_reader *reader,
                       void (*each)(const struct run *run, void *context), void *context,
                       struct error *err);

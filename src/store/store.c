@@ -113,9 +113,9 @@ bool store_get_execution(struct store_reader *reader, int64_t key, struct arena 
 
 bool store_list_executions(struct store_reader *reader, const struct execution_filter *filter,
                            struct arena *arena, struct execution **out_executions,
-                           size_t *out_count, bool *out_more, struct error *err) {
+                           size_t *out_count, int64_t *out_next_cursor, struct error *err) {
     return reader->driver->list_executions(reader, filter, arena, out_executions, out_count,
-                                           out_more, err);
+                                           out_next_cursor, err);
 }
 
 bool store_load_runs(struct store_reader *reader,

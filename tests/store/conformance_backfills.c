@@ -317,10 +317,10 @@ static void history_in_bounds_of_time_has_backfills_of_slots_to_come(void **stat
         .run_key = run_key, .since = {slot_us}, .until = {slot_us + 1}, .limit = 10};
     struct execution *executions;
     size_t count;
-    bool more;
+    int64_t next_cursor;
     struct error err;
     assert_true(store_list_executions(world->reader, &filter, &world->arena, &executions, &count,
-                                      &more, &err));
+                                      &next_cursor, &err));
     assert_int_equal(count, 1);
     assert_int_equal(executions[0].key, record.executions[0].key);
 }

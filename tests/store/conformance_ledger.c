@@ -110,12 +110,12 @@ static void a_refused_step_of_two_changes_nothing(void **state) {
     assert_true(after.enabled);
     struct execution *executions;
     size_t count;
-    bool more;
+    int64_t next_cursor;
     struct error err;
     struct execution_filter filter = {
         .run_key = run_key, .since = WALL_TIME_NONE, .until = WALL_TIME_NONE, .limit = 10};
     assert_true(store_list_executions(world->reader, &filter, &world->arena, &executions, &count,
-                                      &more, &err));
+                                      &next_cursor, &err));
     assert_int_equal(count, 1);
     assert_int_equal(executions[0].key, first_key);
     /* And the first of the two is free to be recorded. */
@@ -433,19 +433,20 @@ static struct execution_filter all_of(int64_t run_key, uint32_t limit) {
         .run_key = run_key, .since = WALL_TIME_NONE, .until = WALL_TIME_NONE, .limit = limit};
 }
 
-static bool history(struct world *world, const struct execution_filter *filter, int64_t *keys,
-                    size_t *out_count) {
+/* Returns the cursor of the next page. */
+static int64_t history(struct world *world, const struct execution_filter *filter, int64_t *keys,
+                       size_t *out_count) {
     struct execution *executions;
-    bool more;
+    int64_t next_cursor;
     struct error err;
     assert_true(store_list_executions(world->reader, filter, &world->arena, &executions, out_count,
-                                      &more, &err));
+                                      &next_cursor, &err));
     assert_true(*out_count <= filter->limit);
     for (size_t i = 0; i < *out_count; i++) {
         keys[i] = executions[i].key;
         assert_int_equal(executions[i].run_key, filter->run_key);
     }
-    return more;
+    return next_cursor;
 }
 
 static void history_is_newest_first_in_pages(void **state) {
@@ -460,18 +461,16 @@ static void history_is_newest_first_in_pages(void **state) {
     struct execution_filter filter = all_of(run_key, 7);
     int64_t keys[50] = {0};
     size_t seen = 0;
-    bool more = true;
-    while (more) {
-        size_t count;
-        more = history(world, &filter, keys, &count);
+    size_t count;
+    do {
+        filter.before_key = history(world, &filter, keys, &count);
         for (size_t i = 0; i < count; i++) {
             assert_int_equal(keys[i], made[COUNT_OF(made) - 1 - seen - i]);
         }
         seen += count;
-        filter.before_key = keys[count - 1];
-    }
+    } while (filter.before_key != 0);
     assert_int_equal(seen, COUNT_OF(made));
-    size_t count;
+    filter.before_key = made[0];
     assert_false(history(world, &filter, keys, &count));
     assert_int_equal(count, 0);
     /* Exactly a page: there is no further one. */
@@ -535,14 +534,16 @@ static void history_is_filtered_by_status_and_time(void **state) {
     struct execution_filter filter = all_of(run_key, 2);
     filter.has_status = true;
     filter.status = EXECUTION_FAILED;
-    assert_true(history(world, &filter, keys, &count));
+    filter.before_key = history(world, &filter, keys, &count);
+    assert_int_equal(count, 2);
     assert_int_equal(keys[0], made[8]);
     assert_int_equal(keys[1], made[4]);
-    filter.before_key = keys[1];
+    assert_int_not_equal(filter.before_key, 0);
     assert_false(history(world, &filter, keys, &count));
     assert_int_equal(count, 1);
     assert_int_equal(keys[0], made[0]);
     filter.status = EXECUTION_RUNNING;
+    filter.before_key = 0;
     assert_false(history(world, &filter, keys, &count));
     assert_int_equal(count, 0);
 

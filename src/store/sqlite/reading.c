@@ -70,6 +70,8 @@ static const char *const reading_sql[] = {
                           " WHERE r.key = ?1",
     [READ_CHAIN_HEAD] = "SELECT last_execution_key FROM run_state WHERE run_key = ?1",
     [READ_CHAIN_LINK] = "SELECT run_key, previous_key FROM executions WHERE key = ?1",
+    [READ_OLDER_EXECUTIONS] = "SELECT key, run_key FROM executions WHERE key < ?1"
+                              " ORDER BY key DESC",
     [READ_ALL_ACTIVE] =
         "SELECT " EXECUTION_COLUMNS
         " FROM active x CROSS JOIN executions e ON e.key = x.execution_key" EXECUTION_TABLES

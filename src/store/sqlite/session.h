@@ -68,7 +68,7 @@ bool sqlite_get_execution(struct store_reader *base, int64_t key, struct arena *
                           struct error *err);
 bool sqlite_list_executions(struct store_reader *base, const struct execution_filter *filter,
                             struct arena *arena, struct execution **out_executions,
-                            size_t *out_count, bool *out_more, struct error *err);
+                            size_t *out_count, int64_t *out_next_cursor, struct error *err);
 bool sqlite_load_active(struct store_reader *base,
                         void (*each)(const struct execution *execution, void *context),
                         void *context, struct error *err);

@@ -292,13 +292,14 @@ static void a_store_of_version_1_opens_and_keeps_everything(void **state) {
 
     struct execution *page;
     size_t count;
-    bool more;
+    int64_t next_cursor;
     struct error err;
     struct execution_filter filter = {
         .run_key = alices_key, .since = WALL_TIME_NONE, .until = WALL_TIME_NONE, .limit = 10};
-    assert_true(
-        store_list_executions(world.reader, &filter, &world.arena, &page, &count, &more, &err));
+    assert_true(store_list_executions(world.reader, &filter, &world.arena, &page, &count,
+                                      &next_cursor, &err));
     assert_int_equal(count, 6);
+    assert_int_equal(next_cursor, 0);
     assert_int_equal(page[0].status, EXECUTION_RUNNING);
     assert_int_equal(page[0].model_version, 3);
     assert_int_equal(page[3].status, EXECUTION_FAILED);
@@ -435,25 +436,40 @@ static void the_views_use_the_names_of_the_domain(void **state) {
 
 /* --- long histories ---------------------------------------------------------------------------------- */
 
+enum { LONG_HISTORY = 30000 };
+
+struct long_history {
+    int64_t run_key;
+    struct store_record *records;
+};
+
+/* Of two runs in turn; the oldest and the newest of the first one failed. */
+static struct long_history make_long_history(struct world *world) {
+    struct long_history history = {.run_key = world_create_run(world)};
+    int64_t other_run_key = world_create_run(world);
+    history.records = must_alloc_zeroed(LONG_HISTORY, sizeof *history.records);
+    struct store_write *writes = must_alloc_zeroed(LONG_HISTORY, sizeof *writes);
+    struct volley volley = {0};
+    for (int i = 0; i < LONG_HISTORY; i++) {
+        bool rare = i == 0 || i == LONG_HISTORY - 2;
+        history.records[i].executions[0] =
+            world_execution(world, world->now_us, rare ? EXECUTION_FAILED : EXECUTION_SUCCEEDED);
+        history.records[i].execution_count = 1;
+        writes[i] = (struct store_write){.kind = STORE_RECORD,
+                                         .run_key = i % 2 == 0 ? history.run_key : other_run_key,
+                                         .record = &history.records[i]};
+        volley_submit(world, &volley, &writes[i]);
+    }
+    volley_wait(&volley, LONG_HISTORY);
+    free(writes);
+    return history;
+}
+
 static void a_rare_status_in_a_long_history_comes_in_short_pages(void **state) {
-    enum { EXECUTIONS = 30000 };
     struct world world;
     world_open(&world, *state);
-    int64_t run_key = world_create_run(&world);
-    struct store_record *records = must_alloc_zeroed(EXECUTIONS, sizeof *records);
-    struct store_write *writes = must_alloc_zeroed(EXECUTIONS, sizeof *writes);
-    struct volley volley = {0};
-    for (int i = 0; i < EXECUTIONS; i++) {
-        bool rare = i == 0 || i == EXECUTIONS - 1;
-        records[i].executions[0] =
-            world_execution(&world, world.now_us, rare ? EXECUTION_FAILED : EXECUTION_SUCCEEDED);
-        records[i].execution_count = 1;
-        writes[i] =
-            (struct store_write){.kind = STORE_RECORD, .run_key = run_key, .record = &records[i]};
-        volley_submit(&world, &volley, &writes[i]);
-    }
-    volley_wait(&volley, EXECUTIONS);
-    struct execution_filter filter = {.run_key = run_key,
+    struct long_history history = make_long_history(&world);
+    struct execution_filter filter = {.run_key = history.run_key,
                                       .has_status = true,
                                       .status = EXECUTION_FAILED,
                                       .since = WALL_TIME_NONE,
@@ -461,19 +477,47 @@ static void a_rare_status_in_a_long_history_comes_in_short_pages(void **state) {
                                       .limit = 10};
     struct execution *page;
     size_t count;
-    bool more;
     struct error err;
-    const int expected[] = {EXECUTIONS - 1, 0};
+    const int expected[] = {LONG_HISTORY - 2, 0};
     for (size_t i = 0; i < COUNT_OF(expected); i++) {
-        assert_true(
-            store_list_executions(world.reader, &filter, &world.arena, &page, &count, &more, &err));
+        assert_true(store_list_executions(world.reader, &filter, &world.arena, &page, &count,
+                                          &filter.before_key, &err));
         assert_int_equal(count, 1);
-        assert_int_equal(page[0].key, records[expected[i]].executions[0].key);
-        assert_int_equal(more, i == 0);
-        filter.before_key = page[0].key;
+        assert_int_equal(page[0].key, history.records[expected[i]].executions[0].key);
+        assert_int_equal(filter.before_key != 0, i == 0);
     }
-    free(records);
-    free(writes);
+    /* What is not there at all ends too, with empty pages. */
+    filter.status = EXECUTION_TIMED_OUT;
+    int pages = 0;
+    do {
+        assert_true(store_list_executions(world.reader, &filter, &world.arena, &page, &count,
+                                          &filter.before_key, &err));
+        assert_int_equal(count, 0);
+        pages++;
+    } while (filter.before_key != 0);
+    assert_int_equal(pages, 2);
+    free(history.records);
+    world_close(&world);
+}
+
+static void a_cursor_that_is_gone_is_found_in_a_long_history_too(void **state) {
+    struct world world;
+    world_open(&world, *state);
+    struct long_history history = make_long_history(&world);
+    struct execution_filter filter = {.run_key = history.run_key,
+                                      .since = WALL_TIME_NONE,
+                                      .until = WALL_TIME_NONE,
+                                      .before_key = history.records[101].executions[0].key,
+                                      .limit = 10};
+    struct execution *page;
+    size_t count;
+    struct error err;
+    assert_true(store_list_executions(world.reader, &filter, &world.arena, &page, &count,
+                                      &filter.before_key, &err));
+    assert_int_equal(count, 10); /* one of the other run's: the older ones of this run's */
+    assert_int_equal(page[0].key, history.records[100].executions[0].key);
+    assert_int_equal(page[9].key, history.records[82].executions[0].key);
+    free(history.records);
     world_close(&world);
 }
 
@@ -565,6 +609,7 @@ int main(void) {
         PLACE_TEST(people_can_read_the_tables),
         PLACE_TEST(the_views_use_the_names_of_the_domain),
         PLACE_TEST(a_rare_status_in_a_long_history_comes_in_short_pages),
+        PLACE_TEST(a_cursor_that_is_gone_is_found_in_a_long_history_too),
         PLACE_TEST(what_was_acknowledged_survives_a_kill),
     };
     return cmocka_run_group_tests_name("store: sqlite", tests, NULL, NULL);
