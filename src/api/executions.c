@@ -69,9 +69,9 @@ static bool read_filter(struct call *call, struct query_parameter *query,
     return true;
 }
 
-static void add_next_page(struct call *call, struct query_parameter *query, int64_t last_key) {
+static void add_next_page(struct call *call, struct query_parameter *query, int64_t next_cursor) {
     char *cursor = arena_alloc(call_arena(call), UUID_TEXT_BYTES);
-    identity_format(last_key, call_store_tag(call), cursor);
+    identity_format(next_cursor, call_store_tag(call), cursor);
     query[LIST_CURSOR].value = cursor;
     struct text links;
     text_init(&links, LINK_BYTES_MAXIMUM);
@@ -91,13 +91,13 @@ bool executions_list(struct call *call, struct error *err) {
     struct execution_filter filter;
     struct execution *executions;
     size_t count;
-    bool more;
+    int64_t next_cursor;
     if (!call_get_run(call, &run, err) || !read_filter(call, query, &filter, err)) {
         return false;
     }
     filter.run_key = run.key;
-    if (!store_list_executions(call->reader, &filter, call_arena(call), &executions, &count, &more,
-                               err)) {
+    if (!store_list_executions(call->reader, &filter, call_arena(call), &executions, &count,
+                               &next_cursor, err)) {
         return false;
     }
     struct text body;
@@ -108,8 +108,8 @@ bool executions_list(struct call *call, struct error *err) {
         execution_to_json(&body, &executions[i], call_store_tag(call));
     }
     text_append_char(&body, ']');
-    if (more && count > 0) {
-        add_next_page(call, query, executions[count - 1].key);
+    if (next_cursor != 0) {
+        add_next_page(call, query, next_cursor);
     }
     answer_json(call->request, 200, &body);
     return true;

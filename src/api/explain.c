@@ -26,6 +26,18 @@ static bool is_in_bounds(const struct run *run, struct wall_time at) {
            (wall_time_is_none(run->end_at) || at.us < run->end_at.us);
 }
 
+/* The first executions that match; in a long history they may be some pages down. */
+static bool list_executions(struct call *call, struct execution_filter filter,
+                            struct execution **out_found, size_t *out_count, struct error *err) {
+    do {
+        if (!store_list_executions(call->reader, &filter, call_arena(call), out_found, out_count,
+                                   &filter.before_key, err)) {
+            return false;
+        }
+    } while (*out_count == 0 && filter.before_key != 0);
+    return true;
+}
+
 /* The slot's own execution (the newest attempt), or the gap that it was missed in. */
 static bool find_execution(struct call *call, struct explanation *explanation, struct error *err) {
     struct execution_filter filter = {.run_key = explanation->run->key,
@@ -34,9 +46,7 @@ static bool find_execution(struct call *call, struct explanation *explanation, s
                                       .limit = SAME_SLOT_MAXIMUM};
     struct execution *found;
     size_t count;
-    bool more;
-    if (!store_list_executions(call->reader, &filter, call_arena(call), &found, &count, &more,
-                               err)) {
+    if (!list_executions(call, filter, &found, &count, err)) {
         return false;
     }
     for (size_t i = 0; i < count && !explanation->has_execution; i++) {
@@ -52,8 +62,7 @@ static bool find_execution(struct call *call, struct explanation *explanation, s
     filter.has_status = true;
     filter.status = EXECUTION_MISSED;
     filter.limit = 1;
-    if (!store_list_executions(call->reader, &filter, call_arena(call), &found, &count, &more,
-                               err)) {
+    if (!list_executions(call, filter, &found, &count, err)) {
         return false;
     }
     if (count > 0 && found[0].missed_to.us >= explanation->at.us) {

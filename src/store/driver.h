@@ -67,13 +67,25 @@ struct store_driver {
                           struct error *err);
     bool (*list_executions)(struct store_reader *reader, const struct execution_filter *filter,
                             struct arena *arena, struct execution **out_executions,
-                            size_t *out_count, bool *out_more, struct error *err);
+                            size_t *out_count, int64_t *out_next_cursor, struct error *err);
     bool (*load_runs)(struct store_reader *reader,
                       void (*each)(const struct run *run, void *context), void *context,
                       struct error *err);
     bool (*load_active)(struct store_reader *reader,
                         void (*each)(const struct execution *execution, void *context),
                         void *context, struct error *err);
+    bool (*get_run_totals)(struct store_reader *reader, int64_t run_key,
+                           struct run_totals *out_totals, struct error *err);
+    bool (*get_backfill)(struct store_reader *reader, int64_t key, struct arena *arena,
+                         struct backfill *out_backfill, const char **out_owner, struct error *err);
+    bool (*list_backfills)(struct store_reader *reader, int64_t run_key, int64_t before_key,
+                           uint32_t limit, struct arena *arena, struct backfill **out_backfills,
+                           size_t *out_count, struct error *err);
+    bool (*count_backfill)(struct store_reader *reader, int64_t key,
+                           uint64_t out_count[EXECUTION_MISSED + 1], struct error *err);
+    bool (*load_backfills)(struct store_reader *reader,
+                           void (*each)(const struct backfill *backfill, void *context),
+                           void *context, struct error *err);
     bool (*get_api_key)(struct store_reader *reader, const char *id, struct arena *arena,
                         struct api_key *out_key, struct error *err);
     bool (*list_api_keys)(struct store_reader *reader, struct arena *arena,

@@ -113,9 +113,9 @@ bool store_get_execution(struct store_reader *reader, int64_t key, struct arena 
 
 bool store_list_executions(struct store_reader *reader, const struct execution_filter *filter,
                            struct arena *arena, struct execution **out_executions,
-                           size_t *out_count, bool *out_more, struct error *err) {
+                           size_t *out_count, int64_t *out_next_cursor, struct error *err) {
     return reader->driver->list_executions(reader, filter, arena, out_executions, out_count,
-                                           out_more, err);
+                                           out_next_cursor, err);
 }
 
 bool store_load_runs(struct store_reader *reader,
@@ -128,6 +128,34 @@ bool store_load_active(struct store_reader *reader,
                        void (*each)(const struct execution *execution, void *context),
                        void *context, struct error *err) {
     return reader->driver->load_active(reader, each, context, err);
+}
+
+bool store_get_run_totals(struct store_reader *reader, int64_t run_key,
+                          struct run_totals *out_totals, struct error *err) {
+    return reader->driver->get_run_totals(reader, run_key, out_totals, err);
+}
+
+bool store_get_backfill(struct store_reader *reader, int64_t key, struct arena *arena,
+                        struct backfill *out_backfill, const char **out_owner, struct error *err) {
+    return reader->driver->get_backfill(reader, key, arena, out_backfill, out_owner, err);
+}
+
+bool store_list_backfills(struct store_reader *reader, int64_t run_key, int64_t before_key,
+                          uint32_t limit, struct arena *arena, struct backfill **out_backfills,
+                          size_t *out_count, struct error *err) {
+    return reader->driver->list_backfills(reader, run_key, before_key, limit, arena, out_backfills,
+                                          out_count, err);
+}
+
+bool store_count_backfill(struct store_reader *reader, int64_t key,
+                          uint64_t out_count[EXECUTION_MISSED + 1], struct error *err) {
+    return reader->driver->count_backfill(reader, key, out_count, err);
+}
+
+bool store_load_backfills(struct store_reader *reader,
+                          void (*each)(const struct backfill *backfill, void *context),
+                          void *context, struct error *err) {
+    return reader->driver->load_backfills(reader, each, context, err);
 }
 
 bool store_get_api_key(struct store_reader *reader, const char *id, struct arena *arena,
@@ -168,6 +196,10 @@ static void check_write(const struct store_write *write) {
         break;
     case STORE_FINISH:
         ASSERT(write->execution != NULL && execution_status_is_final(write->execution->status));
+        break;
+    case STORE_CREATE_BACKFILL:
+    case STORE_CANCEL_BACKFILL:
+        ASSERT(write->backfill != NULL && write->backfill->key > 0);
         break;
     case STORE_CREATE_API_KEY:
     case STORE_REVOKE_API_KEY:

@@ -95,17 +95,17 @@ struct execution_filter {
     int64_t before_key; /* the cursor: only executions with a smaller key; 0: from the newest */
     uint32_t limit;
 };
-/* Newest first. `out_more` tells whether a further page may exist: its cursor is the key of this page's last
- * execution. A page can be shorter than the limit and still have a next one (a rare status in a long
- * history), but is then never empty. */
+/* Newest first. `out_next_cursor` is the `before_key` of the next page, 0 where there is none. A page may be shorter than
+ * the limit, or empty, and still have a next one: a rare status in a long history is looked for in bounded steps.
+ * What retention has removed meanwhile is just not there. */
 MUST_CHECK bool store_list_executions(struct store_reader *reader,
                                       const struct execution_filter *filter, struct arena *arena,
                                       struct execution **out_executions, size_t *out_count,
-                                      bool *out_more, struct error *err);
+                                      int64_t *out_next_cursor, struct error *err);
 
-/* What the scheduler loads at start: every run that is enabled and has a next slot, in key order, then every
- * execution that is not final, in key order. Values are valid during the call of `each`, which may read one
- * run or execution with the same reader. */
+/* What the scheduler loads at start: every run that is enabled, not paused and has a next slot, in key order, then
+ * every execution that is not final, in key order. Values are valid during the call of `each`, which may read
+ * one run or execution with the same reader. */
 MUST_CHECK bool store_load_runs(struct store_reader *reader,
                                 void (*each)(const struct run *run, void *context), void *context,
                                 struct error *err);
@@ -114,7 +114,7 @@ MUST_CHECK bool store_load_active(struct store_reader *reader,
                                   void *context, struct error *err);
 
 /* How the executions of a run ended since it was created: those in the history and those that retention has
- * removed. */
+ * removed. Also of a deleted run; of one that never was all are 0. Its cost grows with the run's history. */
 struct run_totals {
     uint64_t count[EXECUTION_MISSED + 1];           /* by status */
     struct duration duration[EXECUTION_MISSED + 1]; /* summed up, of those that were started */

@@ -110,12 +110,12 @@ static void a_refused_step_of_two_changes_nothing(void **state) {
     assert_true(after.enabled);
     struct execution *executions;
     size_t count;
-    bool more;
+    int64_t next_cursor;
     struct error err;
     struct execution_filter filter = {
         .run_key = run_key, .since = WALL_TIME_NONE, .until = WALL_TIME_NONE, .limit = 10};
     assert_true(store_list_executions(world->reader, &filter, &world->arena, &executions, &count,
-                                      &more, &err));
+                                      &next_cursor, &err));
     assert_int_equal(count, 1);
     assert_int_equal(executions[0].key, first_key);
     /* And the first of the two is free to be recorded. */
@@ -169,16 +169,6 @@ static void a_schedule_moves_on_and_ends(void **state) {
 
 /* --- parameters ------------------------------------------------------------------------------------ */
 
-static void assert_gives_parameters(struct world *world, struct store_write *write,
-                                    const char *expected) {
-    struct error err;
-    assert_true(store_submit_and_wait(world->store, write, &err));
-    assert_non_null(write->out_parameters);
-    assert_string_equal(write->out_parameters, expected);
-    free(write->out_parameters);
-    write->out_parameters = NULL;
-}
-
 static void an_execution_gets_the_parameters_of_its_run_or_its_own(void **state) {
     struct world *world = *state;
     struct run run = world_run(world);
@@ -187,21 +177,13 @@ static void an_execution_gets_the_parameters_of_its_run_or_its_own(void **state)
     struct store_record record = {.executions = {world_execution(world, 1, EXECUTION_RUNNING)},
                                   .execution_count = 1};
     struct store_write write = {.kind = STORE_RECORD, .run_key = run.key, .record = &record};
-    assert_gives_parameters(world, &write, "{\"mine\": 1}");
+    world_write_gives(world, &write, "{\"mine\": 1}");
     record.executions[0] = world_execution(world, 2, EXECUTION_QUEUED);
     record.parameters = "{\"once\": 2}";
-    assert_gives_parameters(world, &write, "{\"once\": 2}");
+    world_write_gives(world, &write, "{\"once\": 2}");
     struct store_write start = {
         .kind = STORE_START, .execution_key = record.executions[0].key, .started_at = {5}};
-    assert_gives_parameters(world, &start, "{\"once\": 2}");
-    record.executions[0] = world_execution(world, 3, EXECUTION_QUEUED);
-    record.parameters = NULL;
-    assert_gives_parameters(world, &write, "{\"mine\": 1}");
-    run.parameters = "{\"changed\": 3}";
-    struct store_write update = {.kind = STORE_UPDATE_RUN, .run = &run, .expected_revision = 1};
-    world_write(world, &update);
-    start.execution_key = record.executions[0].key;
-    assert_gives_parameters(world, &start, "{\"changed\": 3}");
+    world_write_gives(world, &start, "{\"once\": 2}");
 }
 
 /* --- start and finish ------------------------------------------------------------------------------ */
@@ -356,14 +338,14 @@ static void an_outcome_and_its_retry_are_one_step(void **state) {
         .executions = {retry_of(world, &failed)}, .execution_count = 1, .finished = &failed};
     struct run before = world_get_run(world, run_key);
     write.record = &record;
-    assert_gives_parameters(world, &write, "{\"once\": 1}"); /* as the first attempt */
+    world_write_gives(world, &write, "{\"once\": 1}"); /* as the first attempt */
     assert_int_equal(world_get_execution(world, failed.key).status, EXECUTION_FAILED);
     struct execution retry = world_get_execution(world, record.executions[0].key);
     assert_int_equal(retry.status, EXECUTION_QUEUED);
     assert_int_equal(retry.attempt, 2);
     assert_int_equal(world_get_run(world, run_key).next_run.us, before.next_run.us);
     struct store_write start = {.kind = STORE_START, .execution_key = retry.key, .started_at = {5}};
-    assert_gives_parameters(world, &start, "{\"once\": 1}");
+    world_write_gives(world, &start, "{\"once\": 1}");
     /* The attempt has ended: the same step again is refused whole. */
     record.executions[0] = retry_of(world, &retry);
     assert_int_equal(world_write_fails(world, &write), ERROR_NOT_FOUND);
@@ -451,19 +433,20 @@ static struct execution_filter all_of(int64_t run_key, uint32_t limit) {
         .run_key = run_key, .since = WALL_TIME_NONE, .until = WALL_TIME_NONE, .limit = limit};
 }
 
-static bool history(struct world *world, const struct execution_filter *filter, int64_t *keys,
-                    size_t *out_count) {
+/* Returns the cursor of the next page. */
+static int64_t history(struct world *world, const struct execution_filter *filter, int64_t *keys,
+                       size_t *out_count) {
     struct execution *executions;
-    bool more;
+    int64_t next_cursor;
     struct error err;
     assert_true(store_list_executions(world->reader, filter, &world->arena, &executions, out_count,
-                                      &more, &err));
+                                      &next_cursor, &err));
     assert_true(*out_count <= filter->limit);
     for (size_t i = 0; i < *out_count; i++) {
         keys[i] = executions[i].key;
         assert_int_equal(executions[i].run_key, filter->run_key);
     }
-    return more;
+    return next_cursor;
 }
 
 static void history_is_newest_first_in_pages(void **state) {
@@ -478,18 +461,16 @@ static void history_is_newest_first_in_pages(void **state) {
     struct execution_filter filter = all_of(run_key, 7);
     int64_t keys[50] = {0};
     size_t seen = 0;
-    bool more = true;
-    while (more) {
-        size_t count;
-        more = history(world, &filter, keys, &count);
+    size_t count;
+    do {
+        filter.before_key = history(world, &filter, keys, &count);
         for (size_t i = 0; i < count; i++) {
             assert_int_equal(keys[i], made[COUNT_OF(made) - 1 - seen - i]);
         }
         seen += count;
-        filter.before_key = keys[count - 1];
-    }
+    } while (filter.before_key != 0);
     assert_int_equal(seen, COUNT_OF(made));
-    size_t count;
+    filter.before_key = made[0];
     assert_false(history(world, &filter, keys, &count));
     assert_int_equal(count, 0);
     /* Exactly a page: there is no further one. */
@@ -553,14 +534,16 @@ static void history_is_filtered_by_status_and_time(void **state) {
     struct execution_filter filter = all_of(run_key, 2);
     filter.has_status = true;
     filter.status = EXECUTION_FAILED;
-    assert_true(history(world, &filter, keys, &count));
+    filter.before_key = history(world, &filter, keys, &count);
+    assert_int_equal(count, 2);
     assert_int_equal(keys[0], made[8]);
     assert_int_equal(keys[1], made[4]);
-    filter.before_key = keys[1];
+    assert_int_not_equal(filter.before_key, 0);
     assert_false(history(world, &filter, keys, &count));
     assert_int_equal(count, 1);
     assert_int_equal(keys[0], made[0]);
     filter.status = EXECUTION_RUNNING;
+    filter.before_key = 0;
     assert_false(history(world, &filter, keys, &count));
     assert_int_equal(count, 0);
 
@@ -624,6 +607,48 @@ static void an_execution_that_is_written_late_takes_its_place(void **state) {
     }
 }
 
+/* --- totals ----------------------------------------------------------------------------------------- */
+
+static void totals_tell_how_a_runs_executions_ended(void **state) {
+    struct world *world = *state;
+    int64_t run_key = world_create_run(world);
+    int64_t other_run_key = world_create_run(world);
+    const enum execution_status ends[] = {EXECUTION_SUCCEEDED, EXECUTION_FAILED, EXECUTION_RUNNING,
+                                          EXECUTION_SUCCEEDED, EXECUTION_QUEUED};
+    for (size_t i = 0; i < COUNT_OF(ends); i++) {
+        struct execution execution =
+            world_execution(world, world->now_us, i == 4 ? EXECUTION_QUEUED : EXECUTION_RUNNING);
+        world_record(world, run_key, &execution);
+        if (execution_status_is_final(ends[i])) {
+            execution.run_key = run_key;
+            execution.status = ends[i];
+            execution.duration = (struct duration){1000 + (int64_t)i};
+            struct store_write finish = {.kind = STORE_FINISH, .execution = &execution};
+            world_write(world, &finish);
+        }
+        world_record_finished(world, other_run_key, world->now_us, EXECUTION_CANCELLED);
+    }
+    for (int64_t i = 0; i < 2; i++) {
+        struct execution missed = missed_execution(world, 7 + i, 9 + i);
+        world_record(world, run_key, &missed);
+    }
+    struct run_totals totals;
+    struct error err;
+    assert_true(store_get_run_totals(world->reader, run_key, &totals, &err));
+    assert_int_equal(totals.count[EXECUTION_SUCCEEDED], 2);
+    assert_int_equal(totals.duration[EXECUTION_SUCCEEDED].us, 2003);
+    assert_int_equal(totals.count[EXECUTION_FAILED], 1);
+    assert_int_equal(totals.duration[EXECUTION_FAILED].us, 1001);
+    assert_int_equal(totals.count[EXECUTION_RUNNING], 1);
+    assert_int_equal(totals.count[EXECUTION_QUEUED], 1);
+    assert_int_equal(totals.count[EXECUTION_CANCELLED], 0);
+    assert_int_equal(totals.count[EXECUTION_MISSED], 2);
+    assert_int_equal(totals.missed_slots, 84);
+    assert_int_equal(totals.removed, 0);
+    assert_true(store_get_run_totals(world->reader, 12345, &totals, &err));
+    assert_int_equal(totals.count[EXECUTION_SUCCEEDED], 0);
+}
+
 size_t conformance_ledger_tests(struct CMUnitTest *out_tests) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_slot_is_recorded_once_per_attempt),
@@ -650,6 +675,7 @@ size_t conformance_ledger_tests(struct CMUnitTest *out_tests) {
         cmocka_unit_test(history_is_filtered_by_status_and_time),
         cmocka_unit_test(history_finds_late_executions_of_early_slots),
         cmocka_unit_test(an_execution_that_is_written_late_takes_its_place),
+        cmocka_unit_test(totals_tell_how_a_runs_executions_ended),
     };
     memcpy(out_tests, tests, sizeof tests);
     return COUNT_OF(tests);

@@ -36,6 +36,11 @@ static void assert_same_run(const struct run *a, const struct run *b) {
     assert_int_equal(a->retry.max_attempts, b->retry.max_attempts);
     assert_int_equal(a->retry.backoff.us, b->retry.backoff.us);
     assert_int_equal(a->retry.max_backoff.us, b->retry.max_backoff.us);
+    assert_int_equal(a->retry.non_retryable, b->retry.non_retryable);
+    assert_int_equal(a->priority, b->priority);
+    assert_int_equal(a->paused_at.us, b->paused_at.us);
+    assert_int_equal(a->resumed_at.us, b->resumed_at.us);
+    assert_same_text(a->note, b->note);
     assert_int_equal(a->start_at.us, b->start_at.us);
     assert_int_equal(a->end_at.us, b->end_at.us);
     assert_int_equal(a->created_at.us, b->created_at.us);
@@ -63,8 +68,15 @@ static struct run unusual_run(struct world *world) {
     run.catchup_window = (struct duration){0};
     run.jitter = (struct duration){12345};
     run.timeout = (struct duration){1};
-    run.retry = (struct retry_policy){
-        7, {1}, {INT64_C(3155760000) * US_PER_SECOND}, error_kind_bit(ERROR_TIMED_OUT)};
+    run.retry = (struct retry_policy){7,
+                                      {1},
+                                      {INT64_C(3155760000) * US_PER_SECOND},
+                                      error_kind_bit(ERROR_TIMED_OUT) |
+                                          error_kind_bit(ERROR_WORKER_CRASHED)};
+    run.priority = PRIORITY_MAXIMUM;
+    run.note = "paused: the night shift counts by hand";
+    run.paused_at = (struct wall_time){77};
+    run.resumed_at = (struct wall_time){66};
     run.start_at = (struct wall_time){0};
     run.end_at = (struct wall_time){INT64_C(7258118399999999)};
     run.next_run = WALL_TIME_NONE;
@@ -145,6 +157,26 @@ static void an_update_replaces_the_configuration_and_counts(void **state) {
     assert_int_equal(read.revision, 2);
     changed.created_at = run.created_at;
     assert_same_run(&changed, &read);
+}
+
+static void a_change_that_does_not_touch_when_a_run_is_due_keeps_its_next_slot(void **state) {
+    struct world *world = *state;
+    struct run run = world_run(world);
+    world_create(world, &run);
+    struct store_record record = {.advances = true, .next_run = {run.next_run.us + 77}};
+    struct store_write advance = {.kind = STORE_RECORD, .run_key = run.key, .record = &record};
+    world_write(world, &advance); /* since the sender of the change read the run */
+    run.name = "renamed";
+    struct store_write update = {
+        .kind = STORE_UPDATE_RUN, .run = &run, .expected_revision = 1, .keeps_next_run = true};
+    world_write(world, &update);
+    struct run read = world_get_run(world, run.key);
+    assert_string_equal(read.name, "renamed");
+    assert_int_equal(read.next_run.us, record.next_run.us);
+    update.keeps_next_run = false;
+    update.expected_revision = 2;
+    world_write(world, &update);
+    assert_int_equal(world_get_run(world, run.key).next_run.us, run.next_run.us);
 }
 
 static void a_stale_change_changes_nothing(void **state) {
@@ -279,7 +311,7 @@ static void collect_run(const struct run *run, void *context) {
     loaded->keys[loaded->count++] = run->key;
 }
 
-static void the_scheduler_loads_enabled_runs_that_have_a_next_slot(void **state) {
+static void the_scheduler_loads_runs_that_may_fire(void **state) {
     struct world *world = *state;
     struct run disabled = world_run(world);
     disabled.enabled = false;
@@ -292,6 +324,9 @@ static void the_scheduler_loads_enabled_runs_that_have_a_next_slot(void **state)
     int64_t last = world_create_run(world);
     struct store_write delete = {.kind = STORE_DELETE_RUN, .run_key = deleted};
     world_write(world, &delete);
+    struct run paused = world_run(world);
+    paused.paused_at = (struct wall_time){world->now_us};
+    world_create(world, &paused);
     struct loaded loaded = {.count = 0};
     struct error err;
     assert_true(store_load_runs(world->reader, collect_run, &loaded, &err));
@@ -500,11 +535,12 @@ size_t conformance_run_tests(struct CMUnitTest *out_tests) {
         cmocka_unit_test(what_is_not_there_is_not_found),
         cmocka_unit_test(a_run_is_created_once),
         cmocka_unit_test(an_update_replaces_the_configuration_and_counts),
+        cmocka_unit_test(a_change_that_does_not_touch_when_a_run_is_due_keeps_its_next_slot),
         cmocka_unit_test(a_stale_change_changes_nothing),
         cmocka_unit_test(a_deleted_run_is_gone_and_its_history_stays),
         cmocka_unit_test(lists_are_pages_in_the_order_of_creation_with_the_total),
         cmocka_unit_test(totals_follow_updates_and_deletes),
-        cmocka_unit_test(the_scheduler_loads_enabled_runs_that_have_a_next_slot),
+        cmocka_unit_test(the_scheduler_loads_runs_that_may_fire),
         cmocka_unit_test(api_keys_are_kept_listed_and_revoked),
         cmocka_unit_test(a_reopened_store_is_the_same),
         cmocka_unit_test(refused_writes_do_not_harm_their_companions),

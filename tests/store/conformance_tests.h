@@ -10,9 +10,11 @@
 
 #include <cmocka.h>
 
-enum { CONFORMANCE_TEST_MAXIMUM = 64 };
+enum { CONFORMANCE_TEST_MAXIMUM = 96 };
 
 size_t conformance_run_tests(struct CMUnitTest *out_tests);    /* runs, API keys, group commit */
 size_t conformance_ledger_tests(struct CMUnitTest *out_tests); /* executions and their history */
+size_t conformance_pinned_tests(struct CMUnitTest *out_tests); /* with what an execution runs */
+size_t conformance_backfill_tests(struct CMUnitTest *out_tests);
 
 #endif

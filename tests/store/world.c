@@ -102,6 +102,7 @@ struct execution world_execution(struct world *world, int64_t slot_us,
         .queued_at = world_now(world),
         .started_at = started ? world_now(world) : WALL_TIME_NONE,
         .finished_at = execution_status_is_final(status) ? world_now(world) : WALL_TIME_NONE,
+        .not_before = WALL_TIME_NONE,
         .missed_from = WALL_TIME_NONE,
         .missed_to = WALL_TIME_NONE,
     };
@@ -137,6 +138,15 @@ struct execution world_get_execution(struct world *world, int64_t key) {
 void world_write(struct world *world, struct store_write *write) {
     struct error err;
     must(store_submit_and_wait(world->store, write, &err), &err);
+    free(write->out_parameters);
+    write->out_parameters = NULL;
+}
+
+void world_write_gives(struct world *world, struct store_write *write, const char *parameters) {
+    struct error err;
+    must(store_submit_and_wait(world->store, write, &err), &err);
+    assert_non_null(write->out_parameters);
+    assert_string_equal(write->out_parameters, parameters);
     free(write->out_parameters);
     write->out_parameters = NULL;
 }

@@ -42,6 +42,8 @@ struct execution world_get_execution(struct world *world, int64_t key);
 
 /* Submits and waits; the parameters that come out are freed. `world_write_fails` returns the kind of error. */
 void world_write(struct world *world, struct store_write *write);
+/* Submits and waits; the parameters that come out have to be these. */
+void world_write_gives(struct world *world, struct store_write *write, const char *parameters);
 enum error_kind world_write_fails(struct world *world, struct store_write *write);
 enum error_kind world_record_fails(struct world *world, int64_t run_key,
                                    const struct execution *execution);

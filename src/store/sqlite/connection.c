@@ -168,28 +168,68 @@ bool sqlite_run(struct sqlite_connection *connection, sqlite3_stmt *statement, s
  * text beyond SQLite's limit of a gigabyte, which no door lets through. */
 static void must_bind(int code) { ASSERT(code == SQLITE_OK); }
 
+void sqlite_bind(sqlite3_stmt *statement, const struct sqlite_value *values, size_t value_count) {
+    for (size_t i = 0; i < value_count; i++) {
+        const struct sqlite_value *value = &values[i];
+        int index = (int)i + 1;
+        switch (value->kind) {
+        case SQLITE_VALUE_NULL:
+            must_bind(sqlite3_bind_null(statement, index));
+            break;
+        case SQLITE_VALUE_INTEGER:
+            must_bind(sqlite3_bind_int64(statement, index, value->integer));
+            break;
+        case SQLITE_VALUE_TEXT:
+            must_bind(sqlite3_bind_text(statement, index, value->bytes, -1, SQLITE_STATIC));
+            break;
+        case SQLITE_VALUE_BLOB:
+            must_bind(sqlite3_bind_blob64(statement, index, value->bytes, value->size_bytes,
+                                          SQLITE_STATIC));
+            break;
+        }
+    }
+}
+
+bool sqlite_run_values(struct sqlite_connection *connection, size_t index, struct error *err,
+                       const struct sqlite_value *values, size_t value_count) {
+    sqlite3_stmt *statement;
+    if (!sqlite_statement(connection, index, &statement, err)) {
+        return false;
+    }
+    sqlite_bind(statement, values, value_count);
+    return sqlite_run(connection, statement, err);
+}
+
+bool sqlite_find_values(struct sqlite_connection *connection, size_t index,
+                        sqlite3_stmt **out_statement, bool *out_row, struct error *err,
+                        const struct sqlite_value *values, size_t value_count) {
+    sqlite3_stmt *statement;
+    if (!sqlite_statement(connection, index, &statement, err)) {
+        return false;
+    }
+    sqlite_bind(statement, values, value_count);
+    int code = sqlite3_step(statement);
+    bool ok = code == SQLITE_ROW || code == SQLITE_DONE;
+    if (!ok) {
+        sqlite_fail(connection->db, code, err);
+    }
+    if (code != SQLITE_ROW) {
+        sqlite3_reset(statement);
+    }
+    if (!ok) {
+        return false;
+    }
+    *out_statement = statement;
+    *out_row = code == SQLITE_ROW;
+    return true;
+}
+
 void sqlite_bind_text(sqlite3_stmt *statement, int index, const char *text) {
     must_bind(sqlite3_bind_text(statement, index, text, -1, SQLITE_STATIC));
 }
 
 void sqlite_bind_integer(sqlite3_stmt *statement, int index, int64_t value) {
     must_bind(sqlite3_bind_int64(statement, index, value));
-}
-
-void sqlite_bind_time(sqlite3_stmt *statement, int index, struct wall_time time) {
-    if (wall_time_is_none(time)) {
-        sqlite_bind_null(statement, index);
-    } else {
-        sqlite_bind_integer(statement, index, time.us);
-    }
-}
-
-void sqlite_bind_blob(sqlite3_stmt *statement, int index, const void *bytes, size_t size_bytes) {
-    must_bind(sqlite3_bind_blob64(statement, index, bytes, size_bytes, SQLITE_STATIC));
-}
-
-void sqlite_bind_null(sqlite3_stmt *statement, int index) {
-    must_bind(sqlite3_bind_null(statement, index));
 }
 
 const char *sqlite_text(sqlite3_stmt *statement, int column, struct arena *arena) {

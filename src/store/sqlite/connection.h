@@ -48,12 +48,59 @@ MUST_CHECK bool sqlite_query_integer(struct sqlite_connection *connection, const
 /* ERROR_STORE with a sentence for the result code; names no SQL. Returns false. */
 bool sqlite_fail(sqlite3 *db, int code, struct error *err);
 
-/* Binding: texts and blobs are borrowed until the statement has run. */
+/* What is bound to a statement's parameters ?1, ?2 … Texts and blobs are borrowed until it has run. */
+struct sqlite_value {
+    enum { SQLITE_VALUE_NULL, SQLITE_VALUE_INTEGER, SQLITE_VALUE_TEXT, SQLITE_VALUE_BLOB } kind;
+    int64_t integer;
+    const void *bytes;
+    size_t size_bytes;
+};
+static inline struct sqlite_value value_integer(int64_t integer) {
+    return (struct sqlite_value){.kind = SQLITE_VALUE_INTEGER, .integer = integer};
+}
+/* 0: null. */
+static inline struct sqlite_value value_key(int64_t key) {
+    return key == 0 ? (struct sqlite_value){0} : value_integer(key);
+}
+/* NONE: null. */
+static inline struct sqlite_value value_time(struct wall_time time) {
+    return wall_time_is_none(time) ? (struct sqlite_value){0} : value_integer(time.us);
+}
+/* NULL: null. */
+static inline struct sqlite_value value_text(const char *text) {
+    return text == NULL ? (struct sqlite_value){0}
+                        : (struct sqlite_value){.kind = SQLITE_VALUE_TEXT, .bytes = text};
+}
+static inline struct sqlite_value value_blob(const void *bytes, size_t size_bytes) {
+    return (struct sqlite_value){
+        .kind = SQLITE_VALUE_BLOB, .bytes = bytes, .size_bytes = size_bytes};
+}
+
+/* For the last two arguments of the functions below. */
+#define SQLITE_VALUES(...)                                                                         \
+    (const struct sqlite_value[]){__VA_ARGS__},                                                    \
+        COUNT_OF(((const struct sqlite_value[]){__VA_ARGS__}))
+
+/* Binds all parameters and runs the statement, as sqlite_run. */
+#define sqlite_run_bound(connection, index, err, ...)                                              \
+    sqlite_run_values(connection, index, err, SQLITE_VALUES(__VA_ARGS__))
+MUST_CHECK bool sqlite_run_values(struct sqlite_connection *connection, size_t index,
+                                  struct error *err, const struct sqlite_value *values,
+                                  size_t value_count);
+
+/* Binds all parameters and steps to the first row: the caller resets the statement when it has read that. Where there
+ * is no row, it is reset. */
+#define sqlite_find_bound(connection, index, out_statement, out_row, err, ...)                     \
+    sqlite_find_values(connection, index, out_statement, out_row, err, SQLITE_VALUES(__VA_ARGS__))
+MUST_CHECK bool sqlite_find_values(struct sqlite_connection *connection, size_t index,
+                                   sqlite3_stmt **out_statement, bool *out_row, struct error *err,
+                                   const struct sqlite_value *values, size_t value_count);
+
+void sqlite_bind(sqlite3_stmt *statement, const struct sqlite_value *values, size_t value_count);
+
+/* Binding one by one, for readers. A text is borrowed until the statement has run. */
 void sqlite_bind_text(sqlite3_stmt *statement, int index, const char *text); /* NULL: null */
 void sqlite_bind_integer(sqlite3_stmt *statement, int index, int64_t value);
-void sqlite_bind_time(sqlite3_stmt *statement, int index, struct wall_time time); /* NONE: null */
-void sqlite_bind_blob(sqlite3_stmt *statement, int index, const void *bytes, size_t size_bytes);
-void sqlite_bind_null(sqlite3_stmt *statement, int index);
 
 /* Reading a column: a text lives in the arena or, where that is NULL, until the statement's next step. */
 const char *sqlite_text(sqlite3_stmt *statement, int column, struct arena *arena);

@@ -70,7 +70,10 @@ static bool read_facts(struct sqlite_connection *connection, struct store_facts 
     if (!sqlite_query_integer(connection, "SELECT tag FROM store", &tag, err) ||
         !sqlite_query_integer(connection, "SELECT coalesce(max(key), 0) FROM runs", &run_key,
                               err) ||
-        !sqlite_query_integer(connection, "SELECT coalesce(max(key), 0) FROM executions",
+        /* Backfills may have their keys from the same source. */
+        !sqlite_query_integer(connection,
+                              "SELECT max(coalesce((SELECT max(key) FROM executions), 0),"
+                              " coalesce((SELECT max(key) FROM backfills), 0))",
                               &execution_key, err)) {
         return false;
     }
@@ -148,6 +151,11 @@ const struct store_driver sqlite_driver = {
     .list_executions = sqlite_list_executions,
     .load_runs = sqlite_load_runs,
     .load_active = sqlite_load_active,
+    .get_run_totals = sqlite_get_run_totals,
+    .get_backfill = sqlite_get_backfill,
+    .list_backfills = sqlite_list_backfills,
+    .count_backfill = sqlite_count_backfill,
+    .load_backfills = sqlite_load_backfills,
     .get_api_key = sqlite_get_api_key,
     .list_api_keys = sqlite_list_api_keys,
     .check = sqlite_check,

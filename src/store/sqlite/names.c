@@ -4,24 +4,25 @@
 
 #include <string.h>
 
-/* Finds the row, or makes it. Both statements take the same parameters, which are bound already. */
-static bool find_or_insert(struct store_session *session, sqlite3_stmt *find, sqlite3_stmt *insert,
-                           int64_t *out_key, struct error *err) {
-    sqlite3 *db = session->connection.db;
-    int code = sqlite3_step(find);
-    if (code == SQLITE_ROW) {
-        *out_key = sqlite3_column_int64(find, 0);
-        sqlite3_reset(find);
-        return true;
-    }
-    sqlite3_reset(find);
-    if (code != SQLITE_DONE) {
-        return sqlite_fail(db, code, err);
-    }
-    if (!sqlite_run(&session->connection, insert, err)) {
+/* Finds the row, or makes it. Both statements take the same parameters. */
+static bool find_or_insert(struct store_session *session, size_t find_index, size_t insert_index,
+                           const struct sqlite_value *values, size_t value_count, int64_t *out_key,
+                           struct error *err) {
+    struct sqlite_connection *connection = &session->connection;
+    sqlite3_stmt *row;
+    bool found;
+    if (!sqlite_find_values(connection, find_index, &row, &found, err, values, value_count)) {
         return false;
     }
-    *out_key = sqlite3_last_insert_rowid(db);
+    if (found) {
+        *out_key = sqlite_integer(row, 0);
+        sqlite3_reset(row);
+        return true;
+    }
+    if (!sqlite_run_values(connection, insert_index, err, values, value_count)) {
+        return false;
+    }
+    *out_key = sqlite3_last_insert_rowid(connection->db);
     return true;
 }
 
@@ -31,15 +32,8 @@ static bool intern_name(struct store_session *session, struct intern_cache *cach
     size_t size_bytes = strlen(name);
     int64_t key = intern_cache_get(cache, name, size_bytes);
     if (key == 0) {
-        sqlite3_stmt *find;
-        sqlite3_stmt *insert;
-        if (!sqlite_statement(&session->connection, find_index, &find, err) ||
-            !sqlite_statement(&session->connection, insert_index, &insert, err)) {
-            return false;
-        }
-        sqlite_bind_text(find, 1, name);
-        sqlite_bind_text(insert, 1, name);
-        if (!find_or_insert(session, find, insert, &key, err)) {
+        if (!find_or_insert(session, find_index, insert_index, SQLITE_VALUES(value_text(name)),
+                            &key, err)) {
             return false;
         }
         intern_cache_put(cache, name, size_bytes, key);
@@ -85,17 +79,11 @@ bool sqlite_intern_model_file(struct store_session *session, const struct execut
     }
     int64_t key = intern_cache_get(&session->model_files, &file, sizeof file);
     if (key == 0) {
-        sqlite3_stmt *statements[2];
-        if (!sqlite_statement(&session->connection, WRITE_FIND_MODEL_FILE, &statements[0], err) ||
-            !sqlite_statement(&session->connection, WRITE_INSERT_MODEL_FILE, &statements[1], err)) {
-            return false;
-        }
-        for (size_t i = 0; i < COUNT_OF(statements); i++) {
-            sqlite_bind_integer(statements[i], 1, file.model_key);
-            sqlite_bind_integer(statements[i], 2, file.version);
-            sqlite_bind_blob(statements[i], 3, file.digest, file.digest_bytes);
-        }
-        if (!find_or_insert(session, statements[0], statements[1], &key, err)) {
+        if (!find_or_insert(session, WRITE_FIND_MODEL_FILE, WRITE_INSERT_MODEL_FILE,
+                            SQLITE_VALUES(value_integer(file.model_key),
+                                          value_integer(file.version),
+                                          value_blob(file.digest, file.digest_bytes)),
+                            &key, err)) {
             return false;
         }
         intern_cache_put(&session->model_files, &file, sizeof file, key);

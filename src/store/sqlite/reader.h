@@ -1,5 +1,6 @@
 /* For neighbours in sqlite/: the reader, one connection with its statements. reading.c has runs and API keys,
- * history.c executions. */
+ * history.c executions,
+ * backfills.c backfills. */
 #ifndef ORRERY_STORE_SQLITE_READER_H
 #define ORRERY_STORE_SQLITE_READER_H
 
@@ -39,7 +40,14 @@ enum reading_statement {
     READ_OWNER_OF_RUN,
     READ_CHAIN_HEAD,
     READ_CHAIN_LINK,
+    READ_OLDER_EXECUTIONS,
     READ_ALL_ACTIVE,
+    READ_RUN_TOTALS,
+    READ_BACKFILL,
+    READ_BACKFILLS_OF_RUN,
+    READ_BACKFILL_COUNTS,
+    READ_OPEN_BACKFILLS,
+    READ_FUTURE_BACKFILLS,
     READ_API_KEY,
     READ_ALL_API_KEYS,
 };

@@ -8,7 +8,7 @@
     " r.name, r.description, r.enabled, r.overlap, r.catchup, r.dst_missing, r.dst_repeated,"      \
     " r.catchup_window_us, r.jitter_us, r.timeout_us, r.retry_max_attempts, r.retry_backoff_us,"   \
     " r.retry_max_backoff_us, r.start_at, r.end_at, r.created_at, r.updated_at, s.last_run,"       \
-    " s.next_run"
+    " s.next_run, r.priority, r.paused_at, r.resumed_at, r.note, r.retry_non_retryable"
 /* CROSS JOIN: in this order (https://sqlite.org/optoverview.html#crossjoin). */
 #define RUN_TABLES                                                                                 \
     " FROM runs r CROSS JOIN run_state s ON s.run_key = r.key"                                     \
@@ -19,12 +19,18 @@
     "e.key, e.run_key, m.name, e.trigger, e.attempt, e.slot, e.queued_at, e.previous_key,"         \
     " coalesce(o.status, a.status), coalesce(o.started_at, a.started_at), o.finished_at,"          \
     " o.duration_us, f.version, f.digest, o.error_type, o.error_message, o.blocked_by,"            \
-    " o.missed_from, o.missed_to, o.missed_count, o.result"
+    " o.missed_from, o.missed_to, o.missed_count, o.result, e.backfill_key, a.model_version,"      \
+    " a.timeout_us, a.not_before"
 #define EXECUTION_TABLES                                                                           \
     " CROSS JOIN models m ON m.key = e.model_key"                                                  \
     " LEFT JOIN outcomes o ON o.execution_key = e.key"                                             \
     " LEFT JOIN active a ON a.execution_key = e.key"                                               \
     " LEFT JOIN model_files f ON f.key = o.model_file_key"
+
+/* Columns in the order in which read_backfill takes them. */
+#define BACKFILL_COLUMNS                                                                           \
+    "b.key, b.run_key, b.from_slot, b.to_slot, b.next_slot, b.slot_count, b.parallelism,"          \
+    " b.created_at, b.cancelled_at, b.parameters"
 
 #define API_KEY_COLUMNS "k.id, k.hash, o.name, k.admin, k.created_at, k.revoked_at"
 #define API_KEY_TABLES " FROM api_keys k JOIN owners o ON o.key = k.owner_key"
@@ -35,7 +41,8 @@ static const char *const reading_sql[] = {
     [READ_CHECK] = "SELECT tag FROM store",
     [READ_RUN] = "SELECT " RUN_COLUMNS RUN_TABLES " WHERE r.key = ?1 AND r.deleted_at IS NULL",
     [READ_ALL_RUNS] = "SELECT " RUN_COLUMNS RUN_TABLES
-                      " WHERE r.deleted_at IS NULL AND r.enabled AND s.next_run IS NOT NULL"
+                      " WHERE r.deleted_at IS NULL AND r.enabled AND r.paused_at IS NULL"
+                      " AND s.next_run IS NOT NULL"
                       " ORDER BY r.key",
     /* ?1 owner, ?2 model (their keys), ?3 limit, ?4 offset. */
     [READ_RUN_KEYS] = "SELECT key FROM runs WHERE deleted_at IS NULL ORDER BY key"
@@ -63,10 +70,44 @@ static const char *const reading_sql[] = {
                           " WHERE r.key = ?1",
     [READ_CHAIN_HEAD] = "SELECT last_execution_key FROM run_state WHERE run_key = ?1",
     [READ_CHAIN_LINK] = "SELECT run_key, previous_key FROM executions WHERE key = ?1",
+    [READ_OLDER_EXECUTIONS] = "SELECT key, run_key FROM executions WHERE key < ?1"
+                              " ORDER BY key DESC",
     [READ_ALL_ACTIVE] =
         "SELECT " EXECUTION_COLUMNS
         " FROM active x CROSS JOIN executions e ON e.key = x.execution_key" EXECUTION_TABLES
         " ORDER BY x.execution_key",
+    /* Those in the chain, then those that were removed. */
+    [READ_RUN_TOTALS] =
+        "WITH RECURSIVE chain (key) AS ("
+        " SELECT last_execution_key FROM run_state WHERE run_key = ?1"
+        " UNION ALL SELECT e.previous_key FROM chain c CROSS JOIN executions e ON e.key = c.key"
+        "  WHERE e.previous_key IS NOT NULL)"
+        " SELECT coalesce(o.status, a.status), count(*),"
+        " sum(CASE WHEN o.started_at IS NULL THEN 0 ELSE o.duration_us END),"
+        " coalesce(sum(o.missed_count), 0), 0"
+        " FROM chain c CROSS JOIN executions e ON e.key = c.key"
+        " LEFT JOIN outcomes o ON o.execution_key = e.key"
+        " LEFT JOIN active a ON a.execution_key = e.key GROUP BY 1"
+        " UNION ALL SELECT status, execution_count, duration_us, missed_slots, 1"
+        " FROM removed_totals WHERE run_key = ?1",
+    [READ_BACKFILL] = "SELECT " BACKFILL_COLUMNS ", o.name"
+                      " FROM backfills b CROSS JOIN runs r ON r.key = b.run_key"
+                      " CROSS JOIN owners o ON o.key = r.owner_key"
+                      " WHERE b.key = ?1 AND r.deleted_at IS NULL",
+    [READ_BACKFILLS_OF_RUN] = "SELECT " BACKFILL_COLUMNS " FROM backfills b"
+                              " WHERE b.run_key = ?1 AND b.key < ?2 ORDER BY b.key DESC LIMIT ?3",
+    /* Where max() chooses the row, the other columns are that row's (https://sqlite.org/lang_select.html#bareagg). */
+    [READ_BACKFILL_COUNTS] =
+        "SELECT coalesce(o.status, a.status), count(*) FROM"
+        " (SELECT key, max(attempt) FROM executions WHERE backfill_key = ?1 GROUP BY slot) AS last"
+        " LEFT JOIN outcomes o ON o.execution_key = last.key"
+        " LEFT JOIN active a ON a.execution_key = last.key GROUP BY 1",
+    [READ_OPEN_BACKFILLS] = "SELECT " BACKFILL_COLUMNS " FROM backfills b"
+                            " CROSS JOIN runs r ON r.key = b.run_key"
+                            " WHERE b.cancelled_at IS NULL AND b.next_slot IS NOT NULL"
+                            " AND r.deleted_at IS NULL ORDER BY b.key",
+    [READ_FUTURE_BACKFILLS] = "SELECT min(created_at) FROM backfills"
+                              " WHERE run_key = ?1 AND to_slot > ?2",
     [READ_API_KEY] = "SELECT " API_KEY_COLUMNS API_KEY_TABLES " WHERE k.id = ?1",
     [READ_ALL_API_KEYS] = "SELECT " API_KEY_COLUMNS API_KEY_TABLES " ORDER BY k.created_at, k.id",
 };
@@ -153,6 +194,13 @@ bool sqlite_find_key(struct sqlite_reader *reader, size_t index, const char *nam
 
 /* --- runs -------------------------------------------------------------------------------------- */
 
+/* A name that this program does not know (of a newer one, before a downgrade) stands for nothing. */
+static uint64_t read_kinds(sqlite3_stmt *row, int column) {
+    uint64_t kinds;
+    const char *names = sqlite_text(row, column, NULL);
+    return names != NULL && *names != '\0' && retry_kinds_parse(names, &kinds) ? kinds : 0;
+}
+
 static struct run read_run(sqlite3_stmt *row, struct arena *arena) {
     return (struct run){
         .key = sqlite_integer(row, 0),
@@ -175,13 +223,18 @@ static struct run read_run(sqlite3_stmt *row, struct arena *arena) {
         .timeout = {sqlite_integer(row, 17)},
         .retry = {.max_attempts = (uint32_t)sqlite_integer(row, 18),
                   .backoff = {sqlite_integer(row, 19)},
-                  .max_backoff = {sqlite_integer(row, 20)}},
+                  .max_backoff = {sqlite_integer(row, 20)},
+                  .non_retryable = read_kinds(row, 31)},
         .start_at = sqlite_time(row, 21),
         .end_at = sqlite_time(row, 22),
         .created_at = sqlite_time(row, 23),
         .updated_at = sqlite_time(row, 24),
         .last_run = sqlite_time(row, 25),
         .next_run = sqlite_time(row, 26),
+        .priority = (uint8_t)sqlite_integer(row, 27),
+        .paused_at = sqlite_time(row, 28),
+        .resumed_at = sqlite_time(row, 29),
+        .note = sqlite_text(row, 30, arena),
     };
 }
 

@@ -13,6 +13,8 @@ _Static_assert(CATCHUP_LATEST == 0 && CATCHUP_ALL == 1 && CATCHUP_NONE == 2, "st
 _Static_assert(DST_MISSING_SHIFT == 0 && DST_MISSING_SKIP == 1, "stored numbers");
 _Static_assert(DST_REPEATED_FIRST == 0 && DST_REPEATED_LAST == 1 && DST_REPEATED_BOTH == 2,
                "stored numbers");
+_Static_assert(PRIORITY_MINIMUM == 0 && PRIORITY_DEFAULT == 5 && PRIORITY_MAXIMUM == 9,
+               "stored numbers");
 _Static_assert(EXECUTION_QUEUED == 0 && EXECUTION_RUNNING == 1 && EXECUTION_SUCCEEDED == 2 &&
                    EXECUTION_FAILED == 3 && EXECUTION_TIMED_OUT == 4 && EXECUTION_CANCELLED == 5 &&
                    EXECUTION_SKIPPED == 6 && EXECUTION_MISSED == 7,
@@ -196,10 +198,161 @@ static const char version_1[] =
     " LEFT JOIN outcomes o ON o.execution_key = e.key"
     " LEFT JOIN active a ON a.execution_key = e.key"
     " LEFT JOIN model_files f ON f.key = o.model_file_key;";
+
+static const char version_2[] =
+    "DROP VIEW scheduled_runs;"
+    "DROP VIEW execution_history;"
+
+    "ALTER TABLE runs ADD COLUMN"
+    " priority INTEGER NOT NULL DEFAULT 5 CHECK (priority BETWEEN 0 AND 9);"
+    "ALTER TABLE runs ADD COLUMN paused_at INTEGER;"
+    "ALTER TABLE runs ADD COLUMN resumed_at INTEGER;"
+    "ALTER TABLE runs ADD COLUMN note TEXT;"
+    /* Wire names of kinds of errors, with ',' between them. */
+    "ALTER TABLE runs ADD COLUMN retry_non_retryable TEXT NOT NULL DEFAULT '';"
+
+    "ALTER TABLE run_state ADD COLUMN execution_count INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE run_state SET execution_count = counted.executions FROM"
+    " (SELECT run_key, count(*) AS executions FROM executions GROUP BY run_key) AS counted"
+    " WHERE counted.run_key = run_state.run_key;"
+
+    /* parameters: instead of the run's. next_slot: the first that is not recorded yet. */
+    "CREATE TABLE backfills ("
+    " key INTEGER PRIMARY KEY,"
+    " run_key INTEGER NOT NULL REFERENCES runs,"
+    " from_slot INTEGER NOT NULL,"
+    " to_slot INTEGER NOT NULL,"
+    " next_slot INTEGER,"
+    " slot_count INTEGER NOT NULL,"
+    " parallelism INTEGER NOT NULL,"
+    " created_at INTEGER NOT NULL,"
+    " cancelled_at INTEGER,"
+    " parameters TEXT) STRICT;"
+    "CREATE INDEX backfills_by_run ON backfills (run_key);"
+
+    /* A backfill's executions repeat slots that are recorded; among themselves they are single too. */
+    "ALTER TABLE executions ADD COLUMN backfill_key INTEGER REFERENCES backfills;"
+    "DROP INDEX executions_by_slot;"
+    "CREATE UNIQUE INDEX executions_by_slot ON executions (slot, run_key, attempt)"
+    " WHERE trigger IN (0, 2, 3) AND backfill_key IS NULL;"
+    "CREATE UNIQUE INDEX executions_by_backfill ON executions (backfill_key, slot, attempt)"
+    " WHERE backfill_key IS NOT NULL;"
+
+    /* With what an execution runs, as its run was when it was recorded; parameters: null while the run has the
+     * same. run_key: as its execution has it. */
+    "ALTER TABLE active RENAME TO active_before;"
+    "CREATE TABLE active ("
+    " execution_key INTEGER PRIMARY KEY REFERENCES executions,"
+    " run_key INTEGER NOT NULL,"
+    " status INTEGER NOT NULL CHECK (status IN (0, 1)),"
+    " started_at INTEGER,"
+    " model_version INTEGER NOT NULL," /* 0: the newest */
+    " timeout_us INTEGER NOT NULL,"
+    " not_before INTEGER,"
+    " parameters TEXT) STRICT;"
+    "INSERT INTO active SELECT a.execution_key, r.key, a.status, a.started_at, r.model_version,"
+    " r.timeout_us, NULL, a.parameters"
+    " FROM active_before a JOIN executions e ON e.key = a.execution_key"
+    " JOIN runs r ON r.key = e.run_key;"
+    "DROP TABLE active_before;"
+
+    /* What is not in the history any more. */
+    "CREATE TABLE removed_totals ("
+    " run_key INTEGER NOT NULL,"
+    " status INTEGER NOT NULL CHECK (status BETWEEN 2 AND 7),"
+    " execution_count INTEGER NOT NULL,"
+    " duration_us INTEGER NOT NULL,"
+    " missed_slots INTEGER NOT NULL,"
+    " PRIMARY KEY (run_key, status)) STRICT, WITHOUT ROWID;"
+
+    "CREATE VIEW run_backfills AS SELECT"
+    " " SHOWN_ID("b.key") " AS id,"
+    " " SHOWN_ID("b.run_key") " AS run_id,"
+    " " SHOWN_TIME("b.from_slot") " AS \"from\","
+    " " SHOWN_TIME("b.to_slot") " AS \"to\","
+    " " SHOWN_TIME("b.next_slot") " AS next_slot,"
+    " b.slot_count AS slot_count,"
+    " b.parallelism AS parallelism,"
+    " b.parameters AS parameters,"
+    " " SHOWN_TIME("b.created_at") " AS created_at,"
+    " " SHOWN_TIME("b.cancelled_at") " AS cancelled_at,"
+    " b.key AS key"
+    " FROM backfills b;"
+
+    "CREATE VIEW scheduled_runs AS SELECT"
+    " " SHOWN_ID("r.key") " AS id,"
+    " m.name AS model_name,"
+    " r.schedule AS schedule,"
+    " r.enabled AS enabled,"
+    " r.parameters AS parameters,"
+    " " SHOWN_TIME("r.created_at") " AS created_at,"
+    " " SHOWN_TIME("r.updated_at") " AS updated_at,"
+    " " SHOWN_TIME("s.last_run") " AS last_run,"
+    " " SHOWN_TIME("s.next_run") " AS next_run,"
+    " o.name AS owner,"
+    " r.name AS name,"
+    " r.description AS description,"
+    " r.zone_name AS timezone,"
+    " nullif(r.model_version, 0) AS model_version,"
+    " " SHOWN_TIME("r.start_at") " AS start_at,"
+    " " SHOWN_TIME("r.end_at") " AS end_at,"
+    " CASE r.overlap WHEN 0 THEN 'skip' WHEN 1 THEN 'queue_one' WHEN 2 THEN 'queue_all'"
+    "  WHEN 3 THEN 'cancel_running' ELSE 'allow' END AS overlap,"
+    " CASE r.catchup WHEN 0 THEN 'latest' WHEN 1 THEN 'all' ELSE 'none' END AS catchup,"
+    " r.catchup_window_us / 1e6 AS catchup_window_seconds,"
+    " CASE r.dst_missing WHEN 0 THEN 'shift' ELSE 'skip' END AS dst_missing,"
+    " CASE r.dst_repeated WHEN 0 THEN 'first' WHEN 1 THEN 'last' ELSE 'both' END AS dst_repeated,"
+    " r.jitter_us / 1e6 AS jitter_seconds,"
+    " r.timeout_us / 1e6 AS timeout_seconds,"
+    " r.retry_max_attempts AS retry_max_attempts,"
+    " r.retry_backoff_us / 1e6 AS retry_backoff_seconds,"
+    " r.retry_max_backoff_us / 1e6 AS retry_max_backoff_seconds,"
+    " r.retry_non_retryable AS retry_non_retryable,"
+    " r.priority AS priority,"
+    " " SHOWN_TIME("r.paused_at") " AS paused_at,"
+    " " SHOWN_TIME("r.resumed_at") " AS resumed_at,"
+    " r.note AS note,"
+    " r.revision AS revision,"
+    " r.key AS key"
+    " FROM runs r JOIN run_state s ON s.run_key = r.key"
+    " JOIN models m ON m.key = r.model_key JOIN owners o ON o.key = r.owner_key"
+    " WHERE r.deleted_at IS NULL;"
+
+    "CREATE VIEW execution_history AS SELECT"
+    " " SHOWN_ID("e.key") " AS execution_id,"
+    " " SHOWN_ID("e.run_key") " AS run_id,"
+    " m.name AS model_name,"
+    " nullif(coalesce(f.version, a.model_version), 0) AS model_version,"
+    " nullif(lower(hex(f.digest)), '') AS model_digest,"
+    " CASE e.trigger WHEN 0 THEN 'schedule' WHEN 1 THEN 'manual' WHEN 2 THEN 'retry'"
+    "  WHEN 3 THEN 'catchup' ELSE 'backfill' END AS trigger,"
+    " e.attempt AS attempt,"
+    " CASE coalesce(o.status, a.status) WHEN 0 THEN 'queued' WHEN 1 THEN 'running'"
+    "  WHEN 2 THEN 'succeeded' WHEN 3 THEN 'failed' WHEN 4 THEN 'timed_out'"
+    "  WHEN 5 THEN 'cancelled' WHEN 6 THEN 'skipped' WHEN 7 THEN 'missed' END AS status,"
+    " " SHOWN_TIME("e.slot") " AS scheduled_for,"
+    " " SHOWN_TIME("e.queued_at") " AS queued_at,"
+    " " SHOWN_TIME("coalesce(o.started_at, a.started_at)") " AS started_at,"
+    " " SHOWN_TIME("o.finished_at") " AS finished_at,"
+    " o.duration_us / 1e3 AS duration_ms,"
+    " o.result AS result,"
+    " o.error_type AS error_type,"
+    " o.error_message AS error_message,"
+    " CASE WHEN o.blocked_by IS NOT NULL THEN " SHOWN_ID("o.blocked_by") " END AS blocked_by,"
+    " " SHOWN_TIME("o.missed_from") " AS missed_from,"
+    " " SHOWN_TIME("o.missed_to") " AS missed_to,"
+    " o.missed_count AS missed_count,"
+    " CASE WHEN e.backfill_key IS NOT NULL THEN " SHOWN_ID("e.backfill_key") " END AS backfill_id,"
+    " " SHOWN_TIME("a.not_before") " AS not_before,"
+    " e.key AS key"
+    " FROM executions e JOIN models m ON m.key = e.model_key"
+    " LEFT JOIN outcomes o ON o.execution_key = e.key"
+    " LEFT JOIN active a ON a.execution_key = e.key"
+    " LEFT JOIN model_files f ON f.key = o.model_file_key;";
 /* clang-format on */
 
 /* Entry n leads from version n to version n + 1. An entry that was released is never changed. */
-static const char *const migrations[] = {version_1};
+static const char *const migrations[] = {version_1, version_2};
 
 int64_t schema_newest_version(void) { return COUNT_OF(migrations); }
 

@@ -1,6 +1,8 @@
 #include "store/sqlite/names.h"
 #include "store/sqlite/statements.h"
 
+#include <string.h>
+
 /* Every statement that writes. Parameters are numbered in the order of the struct's fields. */
 const char *const sqlite_writing_sql[] = {
     [WRITE_BEGIN] = "BEGIN IMMEDIATE",
@@ -22,12 +24,13 @@ const char *const sqlite_writing_sql[] = {
         "INSERT INTO runs (key, revision, owner_key, model_key, model_version, schedule, zone_name,"
         " parameters, name, description, enabled, overlap, catchup, dst_missing, dst_repeated,"
         " catchup_window_us, jitter_us, timeout_us, retry_max_attempts, retry_backoff_us,"
-        " retry_max_backoff_us, start_at, end_at, created_at, updated_at)"
+        " retry_max_backoff_us, start_at, end_at, created_at, updated_at, priority, paused_at,"
+        " resumed_at, note, retry_non_retryable)"
         " VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,"
-        " ?18, ?19, ?20, ?21, ?22, ?23, ?24)",
+        " ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)",
     [WRITE_INSERT_RUN_STATE] =
         "INSERT INTO run_state (run_key, next_run, last_run) VALUES (?1, ?2, ?3)",
-    [WRITE_FIND_RUN] = "SELECT revision, owner_key, model_key FROM runs"
+    [WRITE_FIND_RUN] = "SELECT revision, owner_key, model_key, parameters IS NOT ?2 FROM runs"
                        " WHERE key = ?1 AND deleted_at IS NULL",
     [WRITE_UPDATE_RUN] =
         "UPDATE runs SET revision = revision + 1, model_key = ?3, model_version = ?4, schedule = "
@@ -36,10 +39,15 @@ const char *const sqlite_writing_sql[] = {
         " overlap = ?11, catchup = ?12, dst_missing = ?13, dst_repeated = ?14,"
         " catchup_window_us = ?15, jitter_us = ?16, timeout_us = ?17, retry_max_attempts = ?18,"
         " retry_backoff_us = ?19, retry_max_backoff_us = ?20, start_at = ?21, end_at = ?22,"
-        " updated_at = ?24 WHERE key = ?1",
+        " updated_at = ?24, priority = ?25, paused_at = ?26, resumed_at = ?27, note = ?28,"
+        " retry_non_retryable = ?29 WHERE key = ?1",
+    [WRITE_PIN_PARAMETERS] =
+        "UPDATE active SET parameters = (SELECT parameters FROM runs WHERE key = ?1)"
+        " WHERE run_key = ?1 AND parameters IS NULL",
     [WRITE_UPDATE_NEXT_RUN] = "UPDATE run_state SET next_run = ?2 WHERE run_key = ?1",
     [WRITE_DELETE_RUN] = "UPDATE runs SET deleted_at = ?2, enabled = 0, parameters = 'null',"
-                         " name = NULL, description = NULL, revision = revision + 1 WHERE key = ?1",
+                         " name = NULL, description = NULL, note = NULL, revision = revision + 1"
+                         " WHERE key = ?1",
     [WRITE_DISABLE_RUN] = "UPDATE runs SET enabled = 0, revision = revision + 1 WHERE key = ?1",
     [WRITE_COUNT_RUN] =
         "INSERT INTO run_counts (owner_key, model_key, run_count) VALUES (?1, ?2, 1)"
@@ -54,19 +62,18 @@ const char *const sqlite_writing_sql[] = {
                           " FROM runs r JOIN run_state s ON s.run_key = r.key WHERE r.key = ?1",
     [WRITE_INSERT_EXECUTION] =
         "INSERT INTO executions (key, run_key, slot, trigger, attempt, queued_at, model_key,"
-        " previous_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        " previous_key, backfill_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     [WRITE_FIND_PREVIOUS] = "SELECT previous_key FROM executions WHERE key = ?1",
     [WRITE_SET_PREVIOUS] = "UPDATE executions SET previous_key = ?2 WHERE key = ?1",
-    [WRITE_MOVE_RUN] = "UPDATE run_state SET next_run = ?2, last_run = ?3, last_execution_key = ?4"
-                       " WHERE run_key = ?1",
-    [WRITE_INSERT_ACTIVE] = "INSERT INTO active (execution_key, status, started_at, parameters)"
-                            " VALUES (?1, ?2, ?3, ?4)",
+    [WRITE_MOVE_RUN] = "UPDATE run_state SET next_run = ?2, last_run = ?3, last_execution_key = ?4,"
+                       " execution_count = execution_count + ?5 WHERE run_key = ?1",
+    [WRITE_INSERT_ACTIVE] =
+        "INSERT INTO active (execution_key, run_key, status, started_at, model_version, timeout_us,"
+        " not_before, parameters) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     [WRITE_FIND_ACTIVE] = "SELECT parameters FROM active WHERE execution_key = ?1",
     [WRITE_FIND_TO_START] =
-        "SELECT e.run_key, a.status, r.deleted_at, coalesce(a.parameters, r.parameters)"
-        " FROM active a JOIN executions e ON e.key = a.execution_key JOIN runs r ON r.key = "
-        "e.run_key"
-        " WHERE a.execution_key = ?1",
+        "SELECT a.run_key, a.status, r.deleted_at, coalesce(a.parameters, r.parameters)"
+        " FROM active a JOIN runs r ON r.key = a.run_key WHERE a.execution_key = ?1",
     [WRITE_START] = "UPDATE active SET status = 1, started_at = ?2 WHERE execution_key = ?1",
     [WRITE_SET_LAST_RUN] = "UPDATE run_state SET last_run = ?2"
                            " WHERE run_key = ?1 AND (last_run IS NULL OR last_run < ?2)",
@@ -76,6 +83,19 @@ const char *const sqlite_writing_sql[] = {
         " model_file_key, error_type, error_message, blocked_by, missed_from, missed_to,"
         " missed_count, result) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
 
+    [WRITE_INSERT_BACKFILL] =
+        "INSERT INTO backfills (key, run_key, from_slot, to_slot, next_slot, slot_count,"
+        " parallelism, created_at, cancelled_at, parameters)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    [WRITE_FIND_BACKFILL] = "SELECT b.cancelled_at, b.next_slot, r.deleted_at, b.parameters"
+                            " FROM backfills b JOIN runs r ON r.key = b.run_key WHERE b.key = ?1",
+    [WRITE_MOVE_BACKFILL] = "UPDATE backfills SET next_slot = ?2 WHERE key = ?1",
+    [WRITE_CANCEL_BACKFILL] = "UPDATE backfills SET cancelled_at = ?2 WHERE key = ?1",
+    [WRITE_CANCEL_BACKFILLS_OF_RUN] =
+        "UPDATE backfills SET parameters = NULL, cancelled_at ="
+        " CASE WHEN next_slot IS NULL THEN cancelled_at ELSE coalesce(cancelled_at, ?2) END"
+        " WHERE run_key = ?1",
+
     [WRITE_INSERT_API_KEY] =
         "INSERT INTO api_keys (id, hash, owner_key, admin, created_at, revoked_at)"
         " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -84,19 +104,17 @@ const char *const sqlite_writing_sql[] = {
 };
 const size_t sqlite_writing_sql_count = COUNT_OF(sqlite_writing_sql);
 
-static bool run_simple(struct store_session *session, size_t index, struct error *err) {
-    sqlite3_stmt *statement;
-    return sqlite_statement(&session->connection, index, &statement, err) &&
-           sqlite_run(&session->connection, statement, err);
+bool sqlite_run_plain(struct store_session *session, size_t index, struct error *err) {
+    return sqlite_run_values(&session->connection, index, err, NULL, 0);
 }
 
 bool sqlite_begin(struct store_session *session, struct wall_time now, struct error *err) {
     session->now = now;
-    return run_simple(session, WRITE_BEGIN, err);
+    return sqlite_run_plain(session, WRITE_BEGIN, err);
 }
 
 bool sqlite_commit(struct store_session *session, struct error *err) {
-    return run_simple(session, WRITE_COMMIT, err);
+    return sqlite_run_plain(session, WRITE_COMMIT, err);
 }
 
 void sqlite_roll_back_batch(struct store_session *session) {
@@ -115,12 +133,18 @@ enum store_applied sqlite_broken(struct store_session *session) {
     }
 }
 
-enum store_applied sqlite_insert(struct store_session *session, sqlite3_stmt *statement,
-                                 struct error *err) {
+enum store_applied sqlite_insert(struct store_session *session, size_t index, struct error *err,
+                                 const struct sqlite_value *values, size_t value_count) {
     sqlite3 *db = session->connection.db;
+    sqlite3_stmt *statement;
+    if (!sqlite_statement(&session->connection, index, &statement, err)) {
+        return sqlite_broken(session);
+    }
+    sqlite_bind(statement, values, value_count);
     int code = sqlite3_step(statement);
     enum store_applied applied = STORE_APPLIED;
-    if (code == SQLITE_CONSTRAINT_PRIMARYKEY || code == SQLITE_CONSTRAINT_UNIQUE) {
+    if (code == SQLITE_CONSTRAINT_PRIMARYKEY || code == SQLITE_CONSTRAINT_UNIQUE ||
+        code == SQLITE_CONSTRAINT_ROWID) {
         applied = STORE_REFUSED;
     } else if (code != SQLITE_DONE) {
         sqlite_fail(db, code, err);
@@ -132,87 +156,90 @@ enum store_applied sqlite_insert(struct store_session *session, sqlite3_stmt *st
 
 /* --- runs -------------------------------------------------------------------------------------- */
 
-static void bind_run(sqlite3_stmt *statement, const struct run *run, int64_t owner_key,
-                     int64_t model_key) {
-    sqlite_bind_integer(statement, 1, run->key);
-    sqlite_bind_integer(statement, 2, owner_key);
-    sqlite_bind_integer(statement, 3, model_key);
-    sqlite_bind_integer(statement, 4, run->model_version);
-    sqlite_bind_text(statement, 5, run->schedule);
-    sqlite_bind_text(statement, 6, run->zone_name);
-    sqlite_bind_text(statement, 7, run->parameters);
-    sqlite_bind_text(statement, 8, run->name);
-    sqlite_bind_text(statement, 9, run->description);
-    sqlite_bind_integer(statement, 10, run->enabled);
-    sqlite_bind_integer(statement, 11, run->overlap);
-    sqlite_bind_integer(statement, 12, run->catchup);
-    sqlite_bind_integer(statement, 13, run->dst_missing);
-    sqlite_bind_integer(statement, 14, run->dst_repeated);
-    sqlite_bind_integer(statement, 15, run->catchup_window.us);
-    sqlite_bind_integer(statement, 16, run->jitter.us);
-    sqlite_bind_integer(statement, 17, run->timeout.us);
-    sqlite_bind_integer(statement, 18, run->retry.max_attempts);
-    sqlite_bind_integer(statement, 19, run->retry.backoff.us);
-    sqlite_bind_integer(statement, 20, run->retry.max_backoff.us);
-    sqlite_bind_time(statement, 21, run->start_at);
-    sqlite_bind_time(statement, 22, run->end_at);
-    sqlite_bind_time(statement, 23, run->created_at);
-    sqlite_bind_time(statement, 24, run->updated_at);
+/* The parameters of WRITE_INSERT_RUN and WRITE_UPDATE_RUN, in their order. `kinds` is borrowed for them. */
+enum { RUN_VALUES = 29 };
+static void fill_run_values(struct sqlite_value values[static RUN_VALUES], const struct run *run,
+                            int64_t owner_key, int64_t model_key, const char *kinds) {
+    const struct sqlite_value filled[] = {
+        value_integer(run->key),
+        value_integer(owner_key),
+        value_integer(model_key),
+        value_integer(run->model_version),
+        value_text(run->schedule),
+        value_text(run->zone_name),
+        value_text(run->parameters),
+        value_text(run->name),
+        value_text(run->description),
+        value_integer(run->enabled),
+        value_integer(run->overlap),
+        value_integer(run->catchup),
+        value_integer(run->dst_missing),
+        value_integer(run->dst_repeated),
+        value_integer(run->catchup_window.us),
+        value_integer(run->jitter.us),
+        value_integer(run->timeout.us),
+        value_integer(run->retry.max_attempts),
+        value_integer(run->retry.backoff.us),
+        value_integer(run->retry.max_backoff.us),
+        value_time(run->start_at),
+        value_time(run->end_at),
+        value_time(run->created_at),
+        value_time(run->updated_at),
+        value_integer(run->priority),
+        value_time(run->paused_at),
+        value_time(run->resumed_at),
+        value_text(run->note),
+        value_text(kinds),
+    };
+    _Static_assert(COUNT_OF(filled) == RUN_VALUES, "a value for each parameter");
+    memcpy(values, filled, sizeof filled);
 }
+
+/* All kinds together are no longer. */
+enum { KINDS_BYTES_MAXIMUM = 2048 };
 
 static bool count_run(struct store_session *session, int64_t owner_key, int64_t model_key,
                       struct error *err) {
-    sqlite3_stmt *statement;
-    if (!sqlite_statement(&session->connection, WRITE_COUNT_RUN, &statement, err)) {
-        return false;
-    }
-    sqlite_bind_integer(statement, 1, owner_key);
-    sqlite_bind_integer(statement, 2, model_key);
-    return sqlite_run(&session->connection, statement, err);
+    return sqlite_run_bound(&session->connection, WRITE_COUNT_RUN, err, value_integer(owner_key),
+                            value_integer(model_key));
 }
 
 static bool uncount_run(struct store_session *session, int64_t owner_key, int64_t model_key,
                         struct error *err) {
-    const size_t steps[] = {WRITE_UNCOUNT_RUN, WRITE_DROP_RUN_COUNT};
-    for (size_t i = 0; i < COUNT_OF(steps); i++) {
-        sqlite3_stmt *statement;
-        if (!sqlite_statement(&session->connection, steps[i], &statement, err)) {
-            return false;
-        }
-        sqlite_bind_integer(statement, 1, owner_key);
-        sqlite_bind_integer(statement, 2, model_key);
-        if (!sqlite_run(&session->connection, statement, err)) {
-            return false;
-        }
-    }
-    return true;
+    return sqlite_run_bound(&session->connection, WRITE_UNCOUNT_RUN, err, value_integer(owner_key),
+                            value_integer(model_key)) &&
+           sqlite_run_bound(&session->connection, WRITE_DROP_RUN_COUNT, err,
+                            value_integer(owner_key), value_integer(model_key));
+}
+
+static enum store_applied insert_run(struct store_session *session, const struct run *run,
+                                     int64_t owner_key, int64_t model_key, struct error *err) {
+    struct sqlite_value values[RUN_VALUES];
+    struct text kinds CLEANUP(text_fini);
+    text_init(&kinds, KINDS_BYTES_MAXIMUM);
+    retry_kinds_append(&kinds, run->retry.non_retryable);
+    fill_run_values(values, run, owner_key, model_key, text_string(&kinds));
+    return sqlite_insert(session, WRITE_INSERT_RUN, err, values, RUN_VALUES);
 }
 
 static enum store_applied create_run(struct store_session *session, struct store_write *write) {
     const struct run *run = write->run;
     int64_t owner_key;
     int64_t model_key;
-    sqlite3_stmt *insert;
-    sqlite3_stmt *insert_state;
     if (!sqlite_intern_owner(session, run->owner, &owner_key, &write->err) ||
-        !sqlite_intern_model(session, run->model_name, &model_key, &write->err) ||
-        !sqlite_statement(&session->connection, WRITE_INSERT_RUN, &insert, &write->err) ||
-        !sqlite_statement(&session->connection, WRITE_INSERT_RUN_STATE, &insert_state,
-                          &write->err)) {
+        !sqlite_intern_model(session, run->model_name, &model_key, &write->err)) {
         return sqlite_broken(session);
     }
-    bind_run(insert, run, owner_key, model_key);
-    enum store_applied applied = sqlite_insert(session, insert, &write->err);
+    enum store_applied applied = insert_run(session, run, owner_key, model_key, &write->err);
     if (applied == STORE_REFUSED) {
         error_set(&write->err, ERROR_CONFLICT, "a scheduled run with this id is there already");
     }
     if (applied != STORE_APPLIED) {
         return applied;
     }
-    sqlite_bind_integer(insert_state, 1, run->key);
-    sqlite_bind_time(insert_state, 2, run->next_run);
-    sqlite_bind_time(insert_state, 3, run->last_run);
-    if (!sqlite_run(&session->connection, insert_state, &write->err) ||
+    if (!sqlite_run_bound(&session->connection, WRITE_INSERT_RUN_STATE, &write->err,
+                          value_integer(run->key), value_time(run->next_run),
+                          value_time(run->last_run)) ||
         !count_run(session, owner_key, model_key, &write->err)) {
         return sqlite_broken(session);
     }
@@ -224,68 +251,71 @@ struct stored_run {
     int64_t revision;
     int64_t owner_key;
     int64_t model_key;
+    bool other_parameters; /* than those that were asked about */
 };
 
 /* The run that a change is about; refuses one that is not there or not as the sender knew it. */
 static enum store_applied find_run(struct store_session *session, struct store_write *write,
-                                   int64_t key, struct stored_run *out_run) {
-    sqlite3_stmt *find;
-    if (!sqlite_statement(&session->connection, WRITE_FIND_RUN, &find, &write->err)) {
+                                   int64_t key, const char *parameters,
+                                   struct stored_run *out_run) {
+    sqlite3_stmt *row;
+    bool found;
+    if (!sqlite_find_bound(&session->connection, WRITE_FIND_RUN, &row, &found, &write->err,
+                           value_integer(key), value_text(parameters))) {
         return sqlite_broken(session);
     }
-    sqlite_bind_integer(find, 1, key);
-    int code = sqlite3_step(find);
-    enum store_applied applied = STORE_APPLIED;
-    if (code == SQLITE_ROW) {
-        *out_run = (struct stored_run){.revision = sqlite_integer(find, 0),
-                                       .owner_key = sqlite_integer(find, 1),
-                                       .model_key = sqlite_integer(find, 2)};
-        if (write->expected_revision != 0 &&
-            write->expected_revision != (uint64_t)out_run->revision) {
-            error_set(&write->err, ERROR_STALE, "the scheduled run has been changed meanwhile");
-            applied = STORE_REFUSED;
-        }
-    } else if (code == SQLITE_DONE) {
+    if (!found) {
         error_set(&write->err, ERROR_NOT_FOUND, "there is no such scheduled run");
-        applied = STORE_REFUSED;
-    } else {
-        sqlite_fail(session->connection.db, code, &write->err);
-        applied = sqlite_broken(session);
+        return STORE_REFUSED;
     }
-    sqlite3_reset(find);
-    return applied;
+    *out_run = (struct stored_run){.revision = sqlite_integer(row, 0),
+                                   .owner_key = sqlite_integer(row, 1),
+                                   .model_key = sqlite_integer(row, 2),
+                                   .other_parameters = sqlite_integer(row, 3) != 0};
+    sqlite3_reset(row);
+    if (write->expected_revision != 0 && write->expected_revision != (uint64_t)out_run->revision) {
+        error_set(&write->err, ERROR_STALE, "the scheduled run has been changed meanwhile");
+        return STORE_REFUSED;
+    }
+    return STORE_APPLIED;
 }
 
 static bool set_next_run(struct store_session *session, int64_t run_key, struct wall_time next_run,
                          struct error *err) {
-    sqlite3_stmt *statement;
-    if (!sqlite_statement(&session->connection, WRITE_UPDATE_NEXT_RUN, &statement, err)) {
-        return false;
-    }
-    sqlite_bind_integer(statement, 1, run_key);
-    sqlite_bind_time(statement, 2, next_run);
-    return sqlite_run(&session->connection, statement, err);
+    return sqlite_run_bound(&session->connection, WRITE_UPDATE_NEXT_RUN, err,
+                            value_integer(run_key), value_time(next_run));
+}
+
+static bool replace_run(struct store_session *session, const struct run *run,
+                        const struct stored_run *stored, int64_t model_key, struct error *err) {
+    struct sqlite_value values[RUN_VALUES];
+    struct text kinds CLEANUP(text_fini);
+    text_init(&kinds, KINDS_BYTES_MAXIMUM);
+    retry_kinds_append(&kinds, run->retry.non_retryable);
+    fill_run_values(values, run, stored->owner_key, model_key, text_string(&kinds));
+    /* First what is under way gets the old parameters for its own. */
+    return (!stored->other_parameters ||
+            sqlite_run_bound(&session->connection, WRITE_PIN_PARAMETERS, err,
+                             value_integer(run->key))) &&
+           sqlite_run_values(&session->connection, WRITE_UPDATE_RUN, err, values, RUN_VALUES);
 }
 
 static enum store_applied update_run(struct store_session *session, struct store_write *write) {
     const struct run *run = write->run;
     struct stored_run stored;
-    enum store_applied applied = find_run(session, write, run->key, &stored);
+    enum store_applied applied = find_run(session, write, run->key, run->parameters, &stored);
     if (applied != STORE_APPLIED) {
         return applied;
     }
     int64_t model_key;
-    sqlite3_stmt *update;
     if (!sqlite_intern_model(session, run->model_name, &model_key, &write->err) ||
-        !sqlite_statement(&session->connection, WRITE_UPDATE_RUN, &update, &write->err)) {
+        !replace_run(session, run, &stored, model_key, &write->err) ||
+        (!write->keeps_next_run && !set_next_run(session, run->key, run->next_run, &write->err))) {
         return sqlite_broken(session);
     }
-    bind_run(update, run, stored.owner_key, model_key);
-    bool recounts = model_key != stored.model_key;
-    if (!sqlite_run(&session->connection, update, &write->err) ||
-        !set_next_run(session, run->key, run->next_run, &write->err) ||
-        (recounts && (!uncount_run(session, stored.owner_key, stored.model_key, &write->err) ||
-                      !count_run(session, stored.owner_key, model_key, &write->err)))) {
+    if (model_key != stored.model_key &&
+        (!uncount_run(session, stored.owner_key, stored.model_key, &write->err) ||
+         !count_run(session, stored.owner_key, model_key, &write->err))) {
         return sqlite_broken(session);
     }
     write->out_revision = (uint64_t)stored.revision + 1;
@@ -294,17 +324,15 @@ static enum store_applied update_run(struct store_session *session, struct store
 
 static enum store_applied delete_run(struct store_session *session, struct store_write *write) {
     struct stored_run stored;
-    enum store_applied applied = find_run(session, write, write->run_key, &stored);
+    enum store_applied applied = find_run(session, write, write->run_key, NULL, &stored);
     if (applied != STORE_APPLIED) {
         return applied;
     }
-    sqlite3_stmt *delete;
-    if (!sqlite_statement(&session->connection, WRITE_DELETE_RUN, &delete, &write->err)) {
-        return sqlite_broken(session);
-    }
-    sqlite_bind_integer(delete, 1, write->run_key);
-    sqlite_bind_time(delete, 2, session->now);
-    if (!sqlite_run(&session->connection, delete, &write->err) ||
+    struct sqlite_value key = value_integer(write->run_key);
+    struct sqlite_value now = value_time(session->now);
+    if (!sqlite_run_bound(&session->connection, WRITE_DELETE_RUN, &write->err, key, now) ||
+        !sqlite_run_bound(&session->connection, WRITE_CANCEL_BACKFILLS_OF_RUN, &write->err, key,
+                          now) ||
         !set_next_run(session, write->run_key, WALL_TIME_NONE, &write->err) ||
         !uncount_run(session, stored.owner_key, stored.model_key, &write->err)) {
         return sqlite_broken(session);
@@ -317,18 +345,13 @@ static enum store_applied delete_run(struct store_session *session, struct store
 static enum store_applied create_api_key(struct store_session *session, struct store_write *write) {
     const struct api_key *key = write->api_key;
     int64_t owner_key;
-    sqlite3_stmt *insert;
-    if (!sqlite_intern_owner(session, key->owner, &owner_key, &write->err) ||
-        !sqlite_statement(&session->connection, WRITE_INSERT_API_KEY, &insert, &write->err)) {
+    if (!sqlite_intern_owner(session, key->owner, &owner_key, &write->err)) {
         return sqlite_broken(session);
     }
-    sqlite_bind_text(insert, 1, key->id);
-    sqlite_bind_blob(insert, 2, key->hash, sizeof key->hash);
-    sqlite_bind_integer(insert, 3, owner_key);
-    sqlite_bind_integer(insert, 4, key->admin);
-    sqlite_bind_time(insert, 5, key->created_at);
-    sqlite_bind_time(insert, 6, key->revoked_at);
-    enum store_applied applied = sqlite_insert(session, insert, &write->err);
+    enum store_applied applied = sqlite_insert_bound(
+        session, WRITE_INSERT_API_KEY, &write->err, value_text(key->id),
+        value_blob(key->hash, sizeof key->hash), value_integer(owner_key),
+        value_integer(key->admin), value_time(key->created_at), value_time(key->revoked_at));
     if (applied == STORE_REFUSED) {
         error_set(&write->err, ERROR_CONFLICT, "an API key with this id is there already");
     }
@@ -336,13 +359,8 @@ static enum store_applied create_api_key(struct store_session *session, struct s
 }
 
 static enum store_applied revoke_api_key(struct store_session *session, struct store_write *write) {
-    sqlite3_stmt *revoke;
-    if (!sqlite_statement(&session->connection, WRITE_REVOKE_API_KEY, &revoke, &write->err)) {
-        return sqlite_broken(session);
-    }
-    sqlite_bind_text(revoke, 1, write->api_key->id);
-    sqlite_bind_time(revoke, 2, write->api_key->revoked_at);
-    if (!sqlite_run(&session->connection, revoke, &write->err)) {
+    if (!sqlite_run_bound(&session->connection, WRITE_REVOKE_API_KEY, &write->err,
+                          value_text(write->api_key->id), value_time(write->api_key->revoked_at))) {
         return sqlite_broken(session);
     }
     if (sqlite3_changes(session->connection.db) == 0) {
@@ -371,8 +389,9 @@ enum store_applied sqlite_apply(struct store_session *session, struct store_writ
     case STORE_REVOKE_API_KEY:
         return revoke_api_key(session, write);
     case STORE_CREATE_BACKFILL:
+        return sqlite_apply_create_backfill(session, write);
     case STORE_CANCEL_BACKFILL:
-        break;
+        return sqlite_apply_cancel_backfill(session, write);
     }
     ASSERT(false);
 }

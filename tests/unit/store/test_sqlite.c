@@ -96,7 +96,7 @@ static void a_new_store_is_private_and_marked(void **state) {
     char row[ROW_BYTES];
     query(path, "SELECT * FROM pragma_application_id, pragma_user_version, pragma_journal_mode",
           row);
-    assert_string_equal(row, "1869771385|1|wal");
+    assert_string_equal(row, "1869771385|2|wal");
     query(path,
           "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND sql NOT LIKE '%STRICT%'"
           " AND name NOT LIKE 'sqlite_%'",
@@ -239,8 +239,106 @@ static void a_command_does_not_migrate_under_a_daemon(void **state) {
     world_open(&world, path);
     execute(path, "PRAGMA user_version = 0"); /* as if the daemon were of an older version */
     assert_contains(open_fails(path, false).message, "process id");
-    execute(path, "PRAGMA user_version = 1");
+    execute(path, "PRAGMA user_version = 2");
     world_close(&world);
+}
+
+/* --- older versions ----------------------------------------------------------------------------------- */
+
+static char *read_source_file(const char *name) {
+    const char *root = getenv("ORRERY_SOURCE_ROOT"); // NOLINT(concurrency-mt-unsafe)
+    char path[500];
+    snprintf(path, sizeof path, "%s/%s", root == NULL ? "." : root, name);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    struct stat status;
+    assert_int_equal(fstat(fileno(file), &status), 0);
+    char *content = must_alloc((size_t)status.st_size + 1);
+    assert_int_equal(fread(content, 1, (size_t)status.st_size, file), status.st_size);
+    content[status.st_size] = '\0';
+    fclose(file);
+    return content;
+}
+
+struct loaded {
+    struct execution executions[4];
+    size_t count;
+};
+
+static void collect_execution(const struct execution *execution, void *context) {
+    struct loaded *loaded = context;
+    assert_true(loaded->count < COUNT_OF(loaded->executions));
+    loaded->executions[loaded->count++] = *execution;
+}
+
+/* What the file has is in tests/tables/store_version_1.sql. */
+static void a_store_of_version_1_opens_and_keeps_everything(void **state) {
+    const char *path = *state;
+    char *sql = read_source_file("tests/tables/store_version_1.sql");
+    execute(path, sql);
+    free(sql);
+    struct world world;
+    world_open(&world, path);
+    const int64_t alices_key = INT64_C(1843200001024000000);
+    const int64_t bobs_key = INT64_C(1843200002048000000);
+    struct run run = world_get_run(&world, alices_key);
+    assert_string_equal(run.name, "nightly");
+    assert_int_equal(run.model_version, 3);
+    assert_int_equal(run.priority, PRIORITY_DEFAULT);
+    assert_true(wall_time_is_none(run.paused_at) && wall_time_is_none(run.resumed_at));
+    assert_null(run.note);
+    assert_int_equal(run.retry.non_retryable, 0);
+    assert_int_equal(world_get_run(&world, bobs_key).next_run.us, INT64_C(1800000310000000));
+
+    struct execution *page;
+    size_t count;
+    int64_t next_cursor;
+    struct error err;
+    struct execution_filter filter = {
+        .run_key = alices_key, .since = WALL_TIME_NONE, .until = WALL_TIME_NONE, .limit = 10};
+    assert_true(store_list_executions(world.reader, &filter, &world.arena, &page, &count,
+                                      &next_cursor, &err));
+    assert_int_equal(count, 6);
+    assert_int_equal(next_cursor, 0);
+    assert_int_equal(page[0].status, EXECUTION_RUNNING);
+    assert_int_equal(page[0].model_version, 3);
+    assert_int_equal(page[3].status, EXECUTION_FAILED);
+    struct execution ended = world_get_execution(&world, INT64_C(1843200011264000000));
+    assert_int_equal(ended.model_version, 7);
+    assert_true(ended.has_model_digest);
+    assert_string_equal(ended.result, "{\"outputs\":[]}");
+    assert_int_equal(ended.duration.us, 1234);
+    assert_int_equal(world_get_execution(&world, INT64_C(1843200012288000000)).missed_count, 42);
+
+    struct loaded loaded = {.count = 0};
+    assert_true(store_load_active(world.reader, collect_execution, &loaded, &err));
+    assert_int_equal(loaded.count, 2);
+    assert_int_equal(loaded.executions[0].timeout.us, 42 * US_PER_SECOND);
+    assert_int_equal(loaded.executions[0].model_version, 3);
+    assert_true(wall_time_is_none(loaded.executions[0].not_before));
+    struct store_write start = {
+        .kind = STORE_START, .execution_key = loaded.executions[1].key, .started_at = {5}};
+    world_write_gives(&world, &start, "{\"once\":1}");
+    struct api_key key;
+    assert_true(store_get_api_key(world.reader, "0123456789abcdef", &world.arena, &key, &err));
+    assert_string_equal(key.owner, "carol");
+    /* A slot stays single. */
+    struct execution again = world_execution(&world, page[5].scheduled_for.us, EXECUTION_RUNNING);
+    assert_int_equal(world_record_fails(&world, alices_key, &again), ERROR_CONFLICT);
+    world_close(&world);
+
+    char row[ROW_BYTES];
+    query(path,
+          "SELECT * FROM pragma_user_version, pragma_integrity_check,"
+          " (SELECT count(*) FROM pragma_foreign_key_check),"
+          " (SELECT group_concat(execution_count) FROM run_state)",
+          row);
+    assert_string_equal(row, "2|ok|0|6,3,1");
+    query(path, "SELECT count(*), max(model_version), min(backfill_id) FROM execution_history",
+          row);
+    assert_string_equal(row, "10|7|-");
+    query(path, "SELECT priority, note, paused_at FROM scheduled_runs WHERE owner = 'alice'", row);
+    assert_string_equal(row, "5|-|-");
 }
 
 /* --- the views --------------------------------------------------------------------------------------- */
@@ -338,25 +436,40 @@ static void the_views_use_the_names_of_the_domain(void **state) {
 
 /* --- long histories ---------------------------------------------------------------------------------- */
 
+enum { LONG_HISTORY = 30000 };
+
+struct long_history {
+    int64_t run_key;
+    struct store_record *records;
+};
+
+/* Of two runs in turn; the oldest and the newest of the first one failed. */
+static struct long_history make_long_history(struct world *world) {
+    struct long_history history = {.run_key = world_create_run(world)};
+    int64_t other_run_key = world_create_run(world);
+    history.records = must_alloc_zeroed(LONG_HISTORY, sizeof *history.records);
+    struct store_write *writes = must_alloc_zeroed(LONG_HISTORY, sizeof *writes);
+    struct volley volley = {0};
+    for (int i = 0; i < LONG_HISTORY; i++) {
+        bool rare = i == 0 || i == LONG_HISTORY - 2;
+        history.records[i].executions[0] =
+            world_execution(world, world->now_us, rare ? EXECUTION_FAILED : EXECUTION_SUCCEEDED);
+        history.records[i].execution_count = 1;
+        writes[i] = (struct store_write){.kind = STORE_RECORD,
+                                         .run_key = i % 2 == 0 ? history.run_key : other_run_key,
+                                         .record = &history.records[i]};
+        volley_submit(world, &volley, &writes[i]);
+    }
+    volley_wait(&volley, LONG_HISTORY);
+    free(writes);
+    return history;
+}
+
 static void a_rare_status_in_a_long_history_comes_in_short_pages(void **state) {
-    enum { EXECUTIONS = 30000 };
     struct world world;
     world_open(&world, *state);
-    int64_t run_key = world_create_run(&world);
-    struct store_record *records = must_alloc_zeroed(EXECUTIONS, sizeof *records);
-    struct store_write *writes = must_alloc_zeroed(EXECUTIONS, sizeof *writes);
-    struct volley volley = {0};
-    for (int i = 0; i < EXECUTIONS; i++) {
-        bool rare = i == 0 || i == EXECUTIONS - 1;
-        records[i].executions[0] =
-            world_execution(&world, world.now_us, rare ? EXECUTION_FAILED : EXECUTION_SUCCEEDED);
-        records[i].execution_count = 1;
-        writes[i] =
-            (struct store_write){.kind = STORE_RECORD, .run_key = run_key, .record = &records[i]};
-        volley_submit(&world, &volley, &writes[i]);
-    }
-    volley_wait(&volley, EXECUTIONS);
-    struct execution_filter filter = {.run_key = run_key,
+    struct long_history history = make_long_history(&world);
+    struct execution_filter filter = {.run_key = history.run_key,
                                       .has_status = true,
                                       .status = EXECUTION_FAILED,
                                       .since = WALL_TIME_NONE,
@@ -364,19 +477,47 @@ static void a_rare_status_in_a_long_history_comes_in_short_pages(void **state) {
                                       .limit = 10};
     struct execution *page;
     size_t count;
-    bool more;
     struct error err;
-    const int expected[] = {EXECUTIONS - 1, 0};
+    const int expected[] = {LONG_HISTORY - 2, 0};
     for (size_t i = 0; i < COUNT_OF(expected); i++) {
-        assert_true(
-            store_list_executions(world.reader, &filter, &world.arena, &page, &count, &more, &err));
+        assert_true(store_list_executions(world.reader, &filter, &world.arena, &page, &count,
+                                          &filter.before_key, &err));
         assert_int_equal(count, 1);
-        assert_int_equal(page[0].key, records[expected[i]].executions[0].key);
-        assert_int_equal(more, i == 0);
-        filter.before_key = page[0].key;
+        assert_int_equal(page[0].key, history.records[expected[i]].executions[0].key);
+        assert_int_equal(filter.before_key != 0, i == 0);
     }
-    free(records);
-    free(writes);
+    /* What is not there at all ends too, with empty pages. */
+    filter.status = EXECUTION_TIMED_OUT;
+    int pages = 0;
+    do {
+        assert_true(store_list_executions(world.reader, &filter, &world.arena, &page, &count,
+                                          &filter.before_key, &err));
+        assert_int_equal(count, 0);
+        pages++;
+    } while (filter.before_key != 0);
+    assert_int_equal(pages, 2);
+    free(history.records);
+    world_close(&world);
+}
+
+static void a_cursor_that_is_gone_is_found_in_a_long_history_too(void **state) {
+    struct world world;
+    world_open(&world, *state);
+    struct long_history history = make_long_history(&world);
+    struct execution_filter filter = {.run_key = history.run_key,
+                                      .since = WALL_TIME_NONE,
+                                      .until = WALL_TIME_NONE,
+                                      .before_key = history.records[101].executions[0].key,
+                                      .limit = 10};
+    struct execution *page;
+    size_t count;
+    struct error err;
+    assert_true(store_list_executions(world.reader, &filter, &world.arena, &page, &count,
+                                      &filter.before_key, &err));
+    assert_int_equal(count, 10); /* one of the other run's: the older ones of this run's */
+    assert_int_equal(page[0].key, history.records[100].executions[0].key);
+    assert_int_equal(page[9].key, history.records[82].executions[0].key);
+    free(history.records);
     world_close(&world);
 }
 
@@ -464,9 +605,11 @@ int main(void) {
         PLACE_TEST(a_second_daemon_is_refused_and_told_who_is_first),
         PLACE_TEST(a_command_writes_beside_the_daemon),
         PLACE_TEST(a_command_does_not_migrate_under_a_daemon),
+        PLACE_TEST(a_store_of_version_1_opens_and_keeps_everything),
         PLACE_TEST(people_can_read_the_tables),
         PLACE_TEST(the_views_use_the_names_of_the_domain),
         PLACE_TEST(a_rare_status_in_a_long_history_comes_in_short_pages),
+        PLACE_TEST(a_cursor_that_is_gone_is_found_in_a_long_history_too),
         PLACE_TEST(what_was_acknowledged_survives_a_kill),
     };
     return cmocka_run_group_tests_name("store: sqlite", tests, NULL, NULL);
