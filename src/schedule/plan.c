@@ -33,8 +33,14 @@ struct wall_time entry_due_at(const struct plan_entry *entry, struct wall_time s
 
 void entry_reheap(struct plan *plan, struct plan_entry *entry) {
     room_leave_for_slot(plan, entry);
-    if (entry->enabled && !wall_time_is_none(entry->next_slot) && !entry->removed &&
-        !entry->recording && !entry->waiting) {
+    if (!entry->enabled || wall_time_is_none(entry->next_slot) || entry->removed ||
+        entry->recording || entry->waiting) {
+        return;
+    }
+    if (entry->outdated) {
+        entry->place = PLACE_OUTDATED;
+        heap_put(&plan->outdated, &entry->due, entry->next_slot.us);
+    } else {
         entry->place = PLACE_TIME;
         heap_put(&plan->due, &entry->due,
                  time_rank(entry_due_at(entry, entry->next_slot), entry->terms->priority));
@@ -80,6 +86,7 @@ static void replace_entry(struct plan *plan, struct plan_entry *old, struct plan
     if (entry->keeps_next_slot && old->enabled) {
         /* What the change was read beside may be behind what the plan has settled since. */
         entry->next_slot = old->next_slot;
+        entry->outdated = old->outdated;
     }
     room_leave_for_slot(plan, old);
     map_put(&plan->entries, entry->run_key, entry);
@@ -94,6 +101,7 @@ void plan_put(struct plan *plan, struct plan_entry *entry) {
     } else {
         replace_entry(plan, old, entry);
     }
+    correct_resumed(plan, entry);
     entry_reheap(plan, entry);
     entry_release_if_idle(plan, entry);
 }
@@ -139,6 +147,7 @@ void plan_tick(struct plan *plan, struct wall_time now) {
     }
     plan->paused_until = WALL_TIME_NONE;
     plan->unsorted = false;
+    correct_outdated(plan);
     struct heap_handle *handle;
     while ((handle = first_due(&plan->retries, now)) != NULL) {
         struct plan_execution *execution = CONTAINER_OF(handle, struct plan_execution, wait);
@@ -174,8 +183,8 @@ struct wall_time plan_next_wake(const struct plan *plan) {
         wake.us = 0;
     }
     if (!wall_time_is_none(plan->paused_until)) {
-        bool waits =
-            !wall_time_is_none(wake) || room_is_awaited(plan) || !list_is_empty(&plan->backfills);
+        bool waits = !wall_time_is_none(wake) || room_is_awaited(plan) ||
+                     plan->outdated.count > 0 || !list_is_empty(&plan->backfills);
         wake.us = waits ? MAX_OF(wake.us, plan->paused_until.us) : wake.us;
     }
     return wake;
@@ -216,4 +225,5 @@ void plan_fini(struct plan *plan) {
     map_fini(&plan->owners);
     heap_fini(&plan->due);
     heap_fini(&plan->retries);
+    heap_fini(&plan->outdated);
 }

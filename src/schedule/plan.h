@@ -74,7 +74,8 @@ struct plan_terms {
 /* Which heap somebody waits in. */
 enum plan_place {
     PLACE_NONE,
-    PLACE_TIME, /* plan.due, plan.retries */
+    PLACE_TIME,     /* plan.due, plan.retries */
+    PLACE_OUTDATED, /* plan.outdated */
     PLACE_ROOM_OF_ALL,
     PLACE_ROOM_OF_MODEL,
     PLACE_ROOM_OF_OWNER,
@@ -98,6 +99,8 @@ struct plan_entry {
     bool recording : 1; /* a record that advances the schedule is on its way to the disk */
     bool waiting : 1; /* the next slot is due, and has to wait for the active ones (catchup: all) */
     bool has_backfill : 1;
+    bool
+        outdated : 1; /* next_slot is by a zone that is not what it was: it is corrected before anything else */
 };
 
 enum plan_phase { PLAN_RECORDING, PLAN_QUEUED, PLAN_STARTING, PLAN_RUNNING };
@@ -136,6 +139,7 @@ struct plan_record {
     struct wall_time last_slot;
     struct wall_time next_run;
     bool disables;
+    bool corrects;        /* only moves the schedule: there is no slot in it */
     int64_t backfill_key; /* 0, or which backfill moves on to `backfill_next` */
     struct wall_time backfill_next;
 };
@@ -210,15 +214,18 @@ struct plan {
     struct map models; /* struct plan_group */
     struct map owners;
     struct plan_group all;
-    struct list_node roomy;         /* plan_group.roomy */
-    struct list_node backfills;     /* plan_backfill.node, oldest first */
-    struct heap due;                /* plan_entry.due */
-    struct heap retries;            /* plan_execution.wait of those whose time has not come */
-    uint32_t active_count;          /* executions that have not ended, … */
-    uint32_t manual_count;          /* … and those of them that were triggered by hand */
-    struct wall_time watched_since; /* slots before it came due while nobody was watching */
-    struct wall_time paused_until;  /* the store failed: nothing new is recorded before; NONE */
-    bool unsorted;                  /* the last tick left something that can go on at once */
+    struct list_node roomy;          /* plan_group.roomy */
+    struct list_node backfills;      /* plan_backfill.node, oldest first */
+    struct heap due;                 /* plan_entry.due */
+    struct heap retries;             /* plan_execution.wait of those whose time has not come */
+    struct heap outdated;            /* plan_entry.due of those that are */
+    struct wall_time outdated_since; /* when the first of them was found out */
+    uint32_t correcting_count;       /* corrections on their way to the disk */
+    uint32_t active_count;           /* executions that have not ended, … */
+    uint32_t manual_count;           /* … and those of them that were triggered by hand */
+    struct wall_time watched_since;  /* slots before it came due while nobody was watching */
+    struct wall_time paused_until;   /* the store failed: nothing new is recorded before; NONE */
+    bool unsorted;                   /* the last tick left something that can go on at once */
     bool draining;
 };
 
@@ -235,6 +242,8 @@ enum { PLAN_RUNNING_DEFAULT = 8192 };
 enum { PLAN_TRIGGERS_MAXIMUM = 4096 };
 /* So many executions of one run may have begun or wait (`queue_all`, `allow`); further slots are skipped. */
 enum { PLAN_ACTIVE_PER_RUN_MAXIMUM = 1000 };
+/* So many corrections are under way at once: new time zones may concern a million runs. */
+enum { PLAN_CORRECTING_MAXIMUM = 1000 };
 /* One tick takes so many steps at most, so that mail is read in between. */
 enum { PLAN_STEPS_PER_TICK = 4096 };
 

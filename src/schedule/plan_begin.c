@@ -78,31 +78,56 @@ void plan_begin(struct plan *plan, struct wall_time now) {
 
 /* --- zones and clocks --------------------------------------------------------------------------- */
 
-/* A slot that has come already stays what it is; one that is still to come goes where the zone has it now. */
-static void correct_next_slot(struct plan *plan, struct plan_entry *entry, struct wall_time now) {
-    if (entry->removed || !entry->enabled || wall_time_is_none(entry->next_slot) ||
-        entry->next_slot.us <= now.us) {
-        return;
+static void mark_outdated(struct plan *plan, struct plan_entry *entry, struct wall_time since) {
+    entry->outdated = true;
+    bool is_first = plan->outdated.count == 0 && plan->correcting_count == 0;
+    if (is_first || since.us < plan->outdated_since.us) {
+        plan->outdated_since = since;
     }
-    struct wall_time corrected = timetable_next(&entry->schedule->timetable, now);
-    if (corrected.us == entry->next_slot.us || entry->recording) {
-        return;
-    }
-    /* Only the schedule moves; there is no slot to account for. */
-    struct plan_record *record = record_new(entry);
-    record->advances = true;
-    record->first_slot = entry->next_slot;
-    record->last_slot = now;
-    record->next_run = corrected;
-    entry->recording = true;
-    entry_reheap(plan, entry);
-    plan->effects.record(plan->effects.context, record);
 }
 
+/* A slot that has come already stays what it is; one that is still to come goes where the zone has it now. */
 void plan_correct_next_slot(struct plan *plan, int64_t run_key, struct wall_time now) {
     struct plan_entry *entry = find_entry(plan, run_key);
-    if (entry != NULL) {
-        correct_next_slot(plan, entry, now);
+    if (entry == NULL || entry->removed || !entry->enabled || entry->recording ||
+        wall_time_is_none(entry->next_slot) || entry->next_slot.us <= now.us) {
+        return;
+    }
+    if (timetable_next(&entry->schedule->timetable, now).us != entry->next_slot.us) {
+        mark_outdated(plan, entry, now);
+        entry_reheap(plan, entry);
+    }
+}
+
+void correct_resumed(struct plan *plan, struct plan_entry *entry) {
+    struct wall_time since = entry->terms->resumed_at;
+    if (!entry->enabled || wall_time_is_none(since) || wall_time_is_none(entry->next_slot) ||
+        entry->next_slot.us < since.us) {
+        return; /* the slots of the pause are settled first */
+    }
+    struct wall_time just_before = {entry->next_slot.us - 1};
+    if (timetable_next(&entry->schedule->timetable, just_before).us != entry->next_slot.us) {
+        mark_outdated(plan, entry, (struct wall_time){since.us - 1});
+    }
+}
+
+void correct_outdated(struct plan *plan) {
+    const struct heap_item *first;
+    while (plan->correcting_count < PLAN_CORRECTING_MAXIMUM &&
+           (first = heap_first(&plan->outdated)) != NULL) {
+        struct plan_entry *entry = CONTAINER_OF(first->handle, struct plan_entry, due);
+        room_leave_for_slot(plan, entry);
+        entry->outdated = false;
+        struct plan_record *record = record_new(entry);
+        record->corrects = true;
+        record->advances = true;
+        record->first_slot = entry->next_slot;
+        /* Not from now on: the disk may have failed for a while, and no slot is lost for it. */
+        record->last_slot = plan->outdated_since;
+        record->next_run = timetable_next(&entry->schedule->timetable, plan->outdated_since);
+        entry->recording = true;
+        plan->correcting_count++;
+        plan->effects.record(plan->effects.context, record);
     }
 }
 
@@ -124,7 +149,7 @@ void plan_zones_changed(struct plan *plan, struct wall_time now) {
         struct plan_schedule *old = entry->schedule;
         entry->schedule = schedule_in_zone(plan, old, zone);
         schedule_unref(plan, old);
-        correct_next_slot(plan, entry, now);
+        plan_correct_next_slot(plan, entry->run_key, now);
     }
 }
 

@@ -6,6 +6,7 @@ struct census {
     uint32_t manual;
     uint32_t due;
     uint32_t retries;
+    uint32_t outdated;
     uint32_t in_rooms;
 };
 
@@ -20,7 +21,7 @@ static void check_execution(const struct plan_entry *entry, const struct plan_ex
     census->running += execution->has_room ? 1 : 0;
     census->manual += execution->trigger == TRIGGER_MANUAL ? 1 : 0;
     census->retries += execution->place == PLACE_TIME ? 1 : 0;
-    census->in_rooms += execution->place > PLACE_TIME ? 1 : 0;
+    census->in_rooms += execution->place > PLACE_OUTDATED ? 1 : 0;
 }
 
 static void check_entry(const struct plan_entry *entry, struct census *census) {
@@ -31,7 +32,8 @@ static void check_entry(const struct plan_entry *entry, struct census *census) {
     ASSERT(!entry->waiting || entry->oldest != NULL);
     ASSERT(entry->enabled || entry->recording || entry->has_backfill || entry->oldest != NULL);
     census->due += entry->place == PLACE_TIME ? 1 : 0;
-    census->in_rooms += entry->place > PLACE_TIME ? 1 : 0;
+    census->outdated += entry->place == PLACE_OUTDATED ? 1 : 0;
+    census->in_rooms += entry->place > PLACE_OUTDATED ? 1 : 0;
     for (struct plan_execution *execution = entry->oldest; execution != NULL;
          execution = execution_next(execution)) {
         check_execution(entry, execution, census);
@@ -66,6 +68,7 @@ void plan_check(const struct plan *plan) {
     ASSERT(census.running == plan->all.running && census.active == plan->active_count);
     ASSERT(census.manual == plan->manual_count);
     ASSERT(census.due == plan->due.count && census.retries == plan->retries.count);
+    ASSERT(census.outdated == plan->outdated.count);
     check_groups(plan, &plan->models, &census);
     check_groups(plan, &plan->owners, &census);
     ASSERT(census.in_rooms == plan->all.slots.count + plan->all.executions.count);

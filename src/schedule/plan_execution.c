@@ -263,6 +263,7 @@ static void settle_schedule(struct plan *plan, const struct plan_record *record,
         return;
     }
     entry->recording = false;
+    entry->outdated = entry->outdated || (record->corrects && !on_disk);
     if (on_disk && entry->schedule == record->schedule) {
         entry->next_slot = record->next_run;
         entry->enabled = entry->enabled && !record->disables;
@@ -296,6 +297,7 @@ static void record_failed(struct plan *plan, struct plan_record *record, enum er
 
 void plan_recorded(struct plan *plan, struct plan_record *record, enum error_kind failure,
                    struct wall_time now) {
+    plan->correcting_count -= record->corrects ? 1 : 0;
     if (failure != ERROR_NONE) {
         record_failed(plan, record, failure, now);
     } else {

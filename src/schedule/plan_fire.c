@@ -165,8 +165,10 @@ static void catch_up(struct plan *plan, struct plan_entry *entry, struct wall_ti
         return;
     }
     struct wall_time before = {slot.us - 1};
+    /* The slot itself, unless it was stored before a change of tzdata. */
+    struct wall_time first = timetable_next(&entry->schedule->timetable, before);
     struct wall_time latest = latest_due(entry, before, now);
-    struct wall_time fires = choose_from_gap(entry, slot, latest, now);
+    struct wall_time fires = choose_from_gap(entry, first, latest, now);
     struct wall_time missed_until =
         wall_time_is_none(fires) ? latest : (struct wall_time){fires.us - 1};
     struct wall_time last_missed =
@@ -175,7 +177,7 @@ static void catch_up(struct plan *plan, struct plan_entry *entry, struct wall_ti
             : timetable_latest(&entry->schedule->timetable, before, missed_until);
     struct plan_record *record = record_new(entry);
     if (!wall_time_is_none(last_missed)) {
-        add_gap(plan, record, slot, last_missed, now, ERROR_MISSED,
+        add_gap(plan, record, first, last_missed, now, ERROR_MISSED,
                 "came due while the scheduler was not running or was too far behind");
     }
     struct wall_time last_slot = wall_time_is_none(fires) ? last_missed : fires;
@@ -183,23 +185,23 @@ static void catch_up(struct plan *plan, struct plan_entry *entry, struct wall_ti
         add_slot(plan, entry, record, fires, TRIGGER_CATCHUP, now);
     }
     if (wall_time_is_none(last_slot)) {
-        last_slot =
-            slot; /* the timetable no longer has the slot: it was stored before a change of tzdata */
+        last_slot = slot; /* the timetable no longer has it, nor one after it that has come */
     }
     record_advance(plan, entry, record, last_slot);
 }
 
 /* The slots before the end of a pause: one record says that they were not fired, and why. */
 static void settle_pause(struct plan *plan, struct plan_entry *entry, struct wall_time now) {
-    struct wall_time slot = entry->next_slot;
+    const struct timetable *timetable = &entry->schedule->timetable;
+    struct wall_time before = {entry->next_slot.us - 1};
     struct wall_time last =
-        timetable_latest(&entry->schedule->timetable, (struct wall_time){slot.us - 1},
-                         (struct wall_time){entry->terms->resumed_at.us - 1});
+        timetable_latest(timetable, before, (struct wall_time){entry->terms->resumed_at.us - 1});
     struct plan_record *record = record_new(entry);
     if (wall_time_is_none(last)) {
-        last = slot;
+        last = entry->next_slot; /* tzdata has changed since it was stored */
     } else {
-        add_gap(plan, record, slot, last, now, ERROR_PAUSED, "came due while the run was paused");
+        add_gap(plan, record, timetable_next(timetable, before), last, now, ERROR_PAUSED,
+                "came due while the run was paused");
     }
     record_advance(plan, entry, record, last);
 }
@@ -210,7 +212,10 @@ static void fire(struct plan *plan, struct plan_entry *entry, struct wall_time d
                  struct wall_time now) {
     struct wall_time slot = entry->next_slot;
     bool watched = wall_time_is_none(plan->watched_since) || due.us >= plan->watched_since.us;
-    if (!watched || now.us - due.us > PLAN_LIVE_LATENESS.us) {
+    bool is_slot =
+        timetable_next(&entry->schedule->timetable, (struct wall_time){slot.us - 1}).us ==
+        slot.us; /* else tzdata has changed since it was stored */
+    if (!watched || !is_slot || now.us - due.us > PLAN_LIVE_LATENESS.us) {
         catch_up(plan, entry, slot, now);
         return;
     }

@@ -124,6 +124,13 @@ struct plan_entry *execution_detach(struct plan *plan, struct plan_execution *ex
 /* After it has left its entry: the next that waits, the next slot that waited. */
 void execution_after_detach(struct plan *plan, struct plan_entry *entry, struct wall_time now);
 
+/* --- plan_begin.c ------------------------------------------------------------------------------- */
+
+/* Corrects next slots, as many as may be under way. */
+void correct_outdated(struct plan *plan);
+/* The same for a run that was paused, while nobody looked after it. */
+void correct_resumed(struct plan *plan, struct plan_entry *entry);
+
 /* --- plan_backfill.c ---------------------------------------------------------------------------- */
 
 struct plan_backfill *backfill_find(const struct plan *plan, int64_t key);

@@ -87,6 +87,8 @@ static struct plan_group *group_at(struct plan *plan, enum plan_place place,
 void room_leave_for_slot(struct plan *plan, struct plan_entry *entry) {
     if (entry->place == PLACE_TIME) {
         heap_remove(&plan->due, &entry->due);
+    } else if (entry->place == PLACE_OUTDATED) {
+        heap_remove(&plan->outdated, &entry->due);
     } else if (entry->place != PLACE_NONE) {
         heap_remove(&group_at(plan, entry->place, entry->terms)->slots, &entry->due);
     }

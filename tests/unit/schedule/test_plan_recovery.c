@@ -146,6 +146,37 @@ static void what_was_queued_starts_after_a_restart(void **state) {
     world_close(world);
 }
 
+static void next_slots_of_a_zone_that_was_another_are_corrected_so_many_at_a_time(void **state) {
+    (void)state;
+    enum { COUNT = 2 * PLAN_CORRECTING_MAXIMUM };
+    struct world *world = world_new("2027-01-01T00:00:00Z");
+    world->concurrency = COUNT;
+    for (int64_t key = 1; key <= COUNT; key++) {
+        struct run run = world_run("30 * * * *");
+        run.key = key;
+        run.next_run = time_at("2027-01-01T00:50:00Z");
+        plan_put(&world->plan, world_entry(&run));
+        plan_correct_next_slot(&world->plan, key, world->now);
+    }
+    plan_begin(&world->plan, world->now);
+    world->store_answers = false;
+    world_turn_to(world, world->now);
+    assert_int_equal(world->pending_count, PLAN_CORRECTING_MAXIMUM);
+    assert_int_equal(world->pending[0]->execution_count, 0); /* no slot lies in it */
+    assert_int_equal(world->pending[0]->next_run.us, time_at("2027-01-01T00:30:00Z").us);
+    /* What the disk refuses is tried again. */
+    world->store_answers = true;
+    world->store_failure = ERROR_STORE;
+    world_settle(world);
+    world->store_failure = ERROR_NONE;
+    world_walk_to(world, time_at("2027-01-01T00:29:59Z"));
+    assert_int_equal(world->plan.outdated.count, 0);
+    assert_int_equal(world->ledger_count, 0);
+    world_walk_to(world, time_at("2027-01-01T00:30:00Z"));
+    assert_int_equal(world->ledger_count, COUNT);
+    world_close(world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_starts_before_its_record_is_on_disk),
@@ -156,6 +187,7 @@ int main(void) {
         cmocka_unit_test(what_was_interrupted_ends_as_failed_where_at_most_once_is_asked_for),
         cmocka_unit_test(a_trigger_that_was_interrupted_is_not_repeated),
         cmocka_unit_test(what_was_queued_starts_after_a_restart),
+        cmocka_unit_test(next_slots_of_a_zone_that_was_another_are_corrected_so_many_at_a_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
