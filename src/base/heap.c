@@ -85,4 +85,9 @@ void heap_remove(struct heap *heap, struct heap_handle *handle) {
     if (index < heap->count) {
         settle(heap, index, last);
     }
+    /* What was once needed for very many goes back when few are left. */
+    if (heap->capacity > FIRST_CAPACITY && heap->count < heap->capacity / 4) {
+        heap->capacity /= 2;
+        heap->items = must_realloc(heap->items, heap->capacity * sizeof *heap->items);
+    }
 }

@@ -22,7 +22,7 @@ const struct setting_row setting_rows[] = {
      "processes that run ONNX models"},
     {"worker-memory", "BYTES", SETTING_BYTES, FIELD(worker_memory_bytes), "0", 0, 1024 * GIBIBYTE,
      "memory a worker may use (address space); 0 is no limit"},
-    {"running", "N", SETTING_INTEGER, FIELD(running), "8192", 1, 65536,
+    {"running", "N", SETTING_INTEGER, FIELD(running), "2048", 1, 65536,
      "executions under way at the same time; what is due beyond waits"},
     {"running-per-owner", "N", SETTING_INTEGER, FIELD(running_per_owner), "0", 0, 65536,
      "and of one owner; 0 is no limit of its own"},

@@ -12,7 +12,7 @@ void queues_init(struct queues *queues) {
 
 void queues_fini(struct queues *queues) {
     for (size_t i = 0; i < queues->by_name.capacity; i++) {
-        struct model_queue *queue = queues->by_name.places[i].value;
+        struct model_queue *queue = queues->by_name.places[i];
         if (queue != NULL) {
             ASSERT(list_is_empty(&queue->jobs));
             free(queue->model_name);
@@ -32,7 +32,8 @@ struct model_queue *queues_get(struct queues *queues, const char *model_name) {
             queue->model_name = must_strdup(model_name);
             list_init(&queue->jobs);
             list_init(&queue->ready);
-            map_put(&queues->by_name, key, queue);
+            queue->key = key;
+            map_put(&queues->by_name, queue);
             return queue;
         }
         if (strcmp(queue->model_name, model_name) == 0) {

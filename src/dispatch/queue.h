@@ -10,6 +10,7 @@
 #define FAST_MODEL_US INT64_C(1000)
 
 struct model_queue {
+    int64_t key; /* a hash of the name */
     char *model_name;
     struct list_node jobs;  /* waiting, oldest first */
     struct list_node ready; /* in queues.ready while it has waiting jobs */

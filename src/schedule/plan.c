@@ -69,7 +69,7 @@ struct plan_entry *entry_wake(struct plan *plan, struct plan_entry *dormant, int
     dormant->enabled = false;
     dormant->next_slot = WALL_TIME_NONE;
     terms_adopt(plan, dormant);
-    map_put(&plan->entries, run_key, dormant);
+    map_put(&plan->entries, dormant);
     return dormant;
 }
 
@@ -89,7 +89,7 @@ static void replace_entry(struct plan *plan, struct plan_entry *old, struct plan
         entry->outdated = old->outdated;
     }
     room_leave_for_slot(plan, old);
-    map_put(&plan->entries, entry->run_key, entry);
+    map_put(&plan->entries, entry);
     entry_free(plan, old);
 }
 
@@ -97,7 +97,7 @@ void plan_put(struct plan *plan, struct plan_entry *entry) {
     struct plan_entry *old = find_entry(plan, entry->run_key);
     terms_adopt(plan, entry);
     if (old == NULL) {
-        map_put(&plan->entries, entry->run_key, entry);
+        map_put(&plan->entries, entry);
     } else {
         replace_entry(plan, old, entry);
     }
@@ -208,8 +208,8 @@ static void free_entry_wholly(struct plan *plan, struct plan_entry *entry) {
 
 void plan_fini(struct plan *plan) {
     for (size_t i = 0; i < plan->entries.capacity; i++) {
-        if (plan->entries.places[i].value != NULL) {
-            free_entry_wholly(plan, plan->entries.places[i].value);
+        if (plan->entries.places[i] != NULL) {
+            free_entry_wholly(plan, plan->entries.places[i]);
         }
     }
     struct list_node *node;

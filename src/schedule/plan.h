@@ -47,6 +47,7 @@ struct plan_group;
 
 /* What many runs have in common is there once, counted: their timetable, … */
 struct plan_schedule {
+    int64_t key;                /* a hash */
     struct plan_schedule *next; /* of the same hash */
     uint32_t references;
     struct timetable timetable;
@@ -54,6 +55,7 @@ struct plan_schedule {
 
 /* … and how they are run. Immutable once it is in the plan. */
 struct plan_terms {
+    int64_t key;             /* a hash */
     struct plan_terms *next; /* of the same hash */
     uint32_t references;
     char *owner; /* owned, as the next */
@@ -158,6 +160,7 @@ struct plan_backfill {
 
 /* A model, an owner, or all of them: what bounds how many executions are under way. */
 struct plan_group {
+    int64_t key;             /* a hash */
     struct plan_group *next; /* of the same hash */
     uint32_t references;     /* of terms */
     char *name;              /* owned; NULL: of all */
@@ -237,7 +240,6 @@ struct plan {
 #define PLAN_WINDOW ((struct duration){250 * US_PER_MS})
 /* Before anything is known of a model: so many for each that runs at the same moment. */
 enum { PLAN_FIRST_WINDOW = 8 };
-enum { PLAN_RUNNING_DEFAULT = 8192 };
 /* So many triggers by hand may be under way; further ones are refused. */
 enum { PLAN_TRIGGERS_MAXIMUM = 4096 };
 /* So many executions of one run may have begun or wait (`queue_all`, `allow`); further slots are skipped. */

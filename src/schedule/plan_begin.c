@@ -56,7 +56,7 @@ void plan_begin(struct plan *plan, struct wall_time now) {
     size_t count = 0;
     int64_t *run_keys = must_alloc((plan->entries.count + 1) * sizeof *run_keys);
     for (size_t i = 0; i < plan->entries.capacity; i++) {
-        struct plan_entry *entry = plan->entries.places[i].value;
+        struct plan_entry *entry = plan->entries.places[i];
         if (entry != NULL && entry->oldest != NULL) {
             run_keys[count++] = entry->run_key;
         }
@@ -133,7 +133,7 @@ void correct_outdated(struct plan *plan) {
 
 void plan_zones_changed(struct plan *plan, struct wall_time now) {
     for (size_t i = 0; i < plan->entries.capacity; i++) {
-        struct plan_entry *entry = plan->entries.places[i].value;
+        struct plan_entry *entry = plan->entries.places[i];
         const struct zone *zone = NULL;
         struct error ignored; /* a zone that is gone goes on as it was */
         if (entry == NULL ||

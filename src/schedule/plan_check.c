@@ -43,7 +43,7 @@ static void check_entry(const struct plan_entry *entry, struct census *census) {
 static void check_groups(const struct plan *plan, const struct map *groups, struct census *census) {
     uint32_t running = 0;
     for (size_t i = 0; i < groups->capacity; i++) {
-        for (const struct plan_group *group = groups->places[i].value; group != NULL;
+        for (const struct plan_group *group = groups->places[i]; group != NULL;
              group = group->next) {
             bool awaited = group->slots.count > 0 || group->executions.count > 0;
             ASSERT(group->references > 0 && group->limit > 0);
@@ -59,9 +59,8 @@ static void check_groups(const struct plan *plan, const struct map *groups, stru
 void plan_check(const struct plan *plan) {
     struct census census = {0};
     for (size_t i = 0; i < plan->entries.capacity; i++) {
-        const struct plan_entry *entry = plan->entries.places[i].value;
+        const struct plan_entry *entry = plan->entries.places[i];
         if (entry != NULL) {
-            ASSERT(entry->run_key == plan->entries.places[i].key);
             check_entry(entry, &census);
         }
     }

@@ -119,8 +119,8 @@ static bool same_terms(const struct plan_terms *a, const struct plan_terms *b) {
 
 /* The plan's own schedule that is as the new one, which is taken over. */
 static struct plan_schedule *intern_schedule(struct plan *plan, struct plan_schedule *made) {
-    int64_t key = schedule_key(&made->timetable);
-    struct plan_schedule *first = map_get(&plan->schedules, key);
+    made->key = schedule_key(&made->timetable);
+    struct plan_schedule *first = map_get(&plan->schedules, made->key);
     for (struct plan_schedule *known = first; known != NULL; known = known->next) {
         if (same_timetable(&known->timetable, &made->timetable)) {
             free_schedule(made);
@@ -128,7 +128,7 @@ static struct plan_schedule *intern_schedule(struct plan *plan, struct plan_sche
         }
     }
     made->next = first;
-    map_put(&plan->schedules, key, made);
+    map_put(&plan->schedules, made);
     return made;
 }
 
@@ -136,17 +136,16 @@ void schedule_unref(struct plan *plan, struct plan_schedule *schedule) {
     if (--schedule->references > 0) {
         return;
     }
-    int64_t key = schedule_key(&schedule->timetable);
-    struct plan_schedule *first = map_get(&plan->schedules, key);
+    struct plan_schedule *first = map_get(&plan->schedules, schedule->key);
     if (first != schedule) {
         while (first->next != schedule) {
             first = first->next;
         }
         first->next = schedule->next;
     } else if (schedule->next != NULL) {
-        map_put(&plan->schedules, key, schedule->next);
+        map_put(&plan->schedules, schedule->next);
     } else {
-        map_remove(&plan->schedules, key);
+        map_remove(&plan->schedules, schedule->key);
     }
     free_schedule(schedule);
 }
@@ -169,10 +168,11 @@ static struct plan_group *group_get(struct plan *plan, enum plan_place place, co
     uint32_t limit = plan->options.running_per_owner_maximum;
     limit = place == PLACE_ROOM_OF_MODEL || limit == 0 ? plan->options.running_maximum : limit;
     group_init(group, place, limit);
+    group->key = key;
     group->name = must_strdup(name);
     group->references = 1;
     group->next = first;
-    map_put(groups, key, group);
+    map_put(groups, group);
     if (place == PLACE_ROOM_OF_MODEL) {
         room_learn(plan, group, (struct duration){0});
     }
@@ -184,25 +184,24 @@ static void group_unref(struct plan *plan, struct plan_group *group) {
         return;
     }
     struct map *groups = groups_of(plan, group->place);
-    int64_t key = key_of_hash(cron_hash(group->name, strlen(group->name)));
-    struct plan_group *first = map_get(groups, key);
+    struct plan_group *first = map_get(groups, group->key);
     if (first != group) {
         while (first->next != group) {
             first = first->next;
         }
         first->next = group->next;
     } else if (group->next != NULL) {
-        map_put(groups, key, group->next);
+        map_put(groups, group->next);
     } else {
-        map_remove(groups, key);
+        map_remove(groups, group->key);
     }
     group_fini(group);
     free(group);
 }
 
 static struct plan_terms *intern_terms(struct plan *plan, struct plan_terms *made) {
-    int64_t key = terms_key(made);
-    struct plan_terms *first = map_get(&plan->terms, key);
+    made->key = terms_key(made);
+    struct plan_terms *first = map_get(&plan->terms, made->key);
     for (struct plan_terms *known = first; known != NULL; known = known->next) {
         if (same_terms(known, made)) {
             free_terms(made);
@@ -212,7 +211,7 @@ static struct plan_terms *intern_terms(struct plan *plan, struct plan_terms *mad
     made->owner_group = group_get(plan, PLACE_ROOM_OF_OWNER, made->owner);
     made->model_group = group_get(plan, PLACE_ROOM_OF_MODEL, made->model_name);
     made->next = first;
-    map_put(&plan->terms, key, made);
+    map_put(&plan->terms, made);
     return made;
 }
 
@@ -220,17 +219,16 @@ void terms_unref(struct plan *plan, struct plan_terms *terms) {
     if (--terms->references > 0) {
         return;
     }
-    int64_t key = terms_key(terms);
-    struct plan_terms *first = map_get(&plan->terms, key);
+    struct plan_terms *first = map_get(&plan->terms, terms->key);
     if (first != terms) {
         while (first->next != terms) {
             first = first->next;
         }
         first->next = terms->next;
     } else if (terms->next != NULL) {
-        map_put(&plan->terms, key, terms->next);
+        map_put(&plan->terms, terms->next);
     } else {
-        map_remove(&plan->terms, key);
+        map_remove(&plan->terms, terms->key);
     }
     group_unref(plan, terms->owner_group);
     group_unref(plan, terms->model_group);

@@ -222,7 +222,7 @@ struct world *world_new(const char *now) {
     world->now = time_at(now);
     world->store_answers = true;
     world->concurrency = 64;
-    world->options.running_maximum = PLAN_RUNNING_DEFAULT;
+    world->options.running_maximum = 8192;
     world_begin(world);
     return world;
 }

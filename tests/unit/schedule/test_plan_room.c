@@ -116,7 +116,7 @@ static void an_owner_has_no_more_than_the_bound_and_others_go_on(void **state) {
 
 static void a_slow_model_gets_no_more_than_runs_and_others_go_on(void **state) {
     (void)state;
-    struct world *world = world_of(PLAN_RUNNING_DEFAULT, 0, 2);
+    struct world *world = world_of(8192, 0, 2);
     world->ran = (struct duration){10 * US_PER_SECOND};
     struct run slow = hourly(1000);
     slow.model_name = "slow";
@@ -142,7 +142,7 @@ static void a_slow_model_gets_no_more_than_runs_and_others_go_on(void **state) {
 
 static void a_fast_model_gets_more_room_as_it_shows_how_fast_it_is(void **state) {
     (void)state;
-    struct world *world = world_of(PLAN_RUNNING_DEFAULT, 0, 1);
+    struct world *world = world_of(8192, 0, 1);
     world->ran = (struct duration){100};
     put_many(world, 3000);
     world_walk_to(world, time_at("2027-01-01T00:01:00Z"));

@@ -833,7 +833,7 @@ static void simulate(uint64_t seed, struct totals *totals) {
     current_seed = seed;
     /* somewhere around the changes of the clock of 2026 to 2030 */
     sim.now.us = (INT64_C(1774000000) + (int64_t)(draw(&sim) % 126000000)) * US_PER_SECOND;
-    static const uint32_t maxima[] = {2, 5, PLAN_RUNNING_DEFAULT};
+    static const uint32_t maxima[] = {2, 5, 8192};
     sim.options.running_maximum = maxima[draw(&sim) % COUNT_OF(maxima)];
     sim.options.running_per_owner_maximum = (uint32_t)(draw(&sim) % 3);
     for (int64_t key = 1; key <= RUNS; key++) {
