@@ -75,7 +75,12 @@ static bool start_models(struct daemon *daemon, struct error *err) {
 }
 
 static bool start_store(struct daemon *daemon, struct error *err) {
-    struct store_options options = {.location = daemon->settings->db, .exclusive = true};
+    const struct settings *settings = daemon->settings;
+    struct store_options options = {.location = settings->db,
+                                    .exclusive = true,
+                                    .retention_age = settings->retention_age,
+                                    .retention_count = (uint64_t)settings->retention_count,
+                                    .retention_bytes = (uint64_t)settings->retention_bytes};
     if (!store_open(&options, &daemon->store, err) || !store_start(daemon->store, err)) {
         return false;
     }

@@ -11,6 +11,11 @@
  * disk is full or the store is shutting down; `ok` tells whether the write is on disk. A write that
  * is refused changes nothing and does not harm its companions in the transaction.
  *
+ * Errors of a write: ERROR_STORE if the store itself fails (the disk is full, or fails), and the same write
+ * may succeed later; ERROR_INTERNAL if this write alone cannot be carried out and never will be (a text beyond
+ * SQLite's limit, a value that the schema refuses: a bug of the sender's), while the store is well; any other
+ * kind if it is refused, as said with each kind of write.
+ *
  * A driver may be asked from several processes (`orrery key create` beside the daemon); the daemon
  * itself holds a lock file so that two of them never share one store. */
 #ifndef ORRERY_STORE_STORE_H
@@ -28,7 +33,9 @@ struct store_options {
     const char
         *location;  /* file name; "postgresql://…" is refused by a build without that driver */
     bool exclusive; /* the daemon: takes the lock, fails naming the process that has it */
-    /* Bounds of the history, kept up by the writer bit by bit; 0: none. What is removed stays in the totals. */
+    /* Bounds of the history, kept up by the writer bit by bit as it writes and when it starts; 0: none. The history
+     * exceeds them somewhat before it is trimmed. What has not ended is never removed; what is removed stays in the
+     * totals. Commands give none. */
     struct duration retention_age;
     uint64_t retention_count; /* of a run */
     uint64_t retention_bytes; /* of the store's file, without its free pages */

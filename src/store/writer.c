@@ -101,6 +101,7 @@ static bool try_batch(struct store_writer *writer, struct letter **batch, struct
             *link = failed->next;
             failed->next = NULL;
             log_event(LOG_ERROR, "store_write_failed", LOG_FAILURE(&write_of(failed)->err));
+            write_of(failed)->err.kind = ERROR_INTERNAL;
             answer_batch(failed);
             continue;
         }
@@ -145,20 +146,28 @@ static bool take_stop(struct store_writer *writer, struct letter **mail) {
 
 static void *run_thread(void *context) {
     struct store_writer *writer = context;
+    struct letter *mail = NULL;
     bool stopping = false;
-    while (!stopping) {
-        struct letter *mail = mailbox_wait(&writer->mailbox);
-        stopping = take_stop(writer, &mail);
-        while (mail != NULL) {
-            do_batch(writer, cut_batch(&mail));
-            if (mail == NULL) {
-                mail = mailbox_take_all(&writer->mailbox);
-                stopping = take_stop(writer, &mail) || stopping;
-            }
-            writer->driver->rest(writer->session, mail == NULL);
+    bool more_upkeep = true; /* the last process may have left some */
+    for (;;) {
+        if (mail == NULL) {
+            mail = more_upkeep || stopping ? mailbox_take_all(&writer->mailbox)
+                                           : mailbox_wait(&writer->mailbox);
+            stopping = take_stop(writer, &mail) || stopping;
         }
+        if (mail == NULL && stopping) {
+            return NULL;
+        }
+        if (mail != NULL) {
+            do_batch(writer, cut_batch(&mail));
+        }
+        if (mail == NULL) {
+            mail = mailbox_take_all(&writer->mailbox);
+            stopping = take_stop(writer, &mail) || stopping;
+        }
+        more_upkeep =
+            writer->driver->rest(writer->session, clock_wall_now(clock_system()), mail == NULL);
     }
-    return NULL;
 }
 
 bool store_writer_init(struct store_writer *writer, const struct store_driver *driver,

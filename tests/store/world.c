@@ -17,8 +17,9 @@ static void must(bool ok, const struct error *err) {
 
 static void attach(struct world *world) {
     struct error err;
-    struct store_options options = {.location = world->location, .exclusive = true};
-    must(store_open(&options, &world->store, &err), &err);
+    world->options.location = world->location;
+    world->options.exclusive = true;
+    must(store_open(&world->options, &world->store, &err), &err);
     must(store_start(world->store, &err), &err);
     must(store_reader_open(world->store, &world->reader, &err), &err);
 }

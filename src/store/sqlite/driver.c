@@ -120,6 +120,7 @@ static bool session_open(const struct store_options *options, struct store_sessi
     struct store_session *session = must_alloc_zeroed(1, sizeof *session);
     session->lock.fd = -1;
     session->path = must_strdup(options->location);
+    retention_init(&session->retention, options);
     if (!session_fill(session, options->exclusive, out_facts, err)) {
         session_close(session);
         return error_prefix(err, "%s", options->location);
@@ -128,8 +129,10 @@ static bool session_open(const struct store_options *options, struct store_sessi
     return true;
 }
 
-static void rest(struct store_session *session, bool idle) {
+static bool rest(struct store_session *session, struct wall_time now, bool idle) {
+    bool more = retention_step(session, now);
     checkpointer_rest(&session->checkpointer, idle);
+    return more;
 }
 
 const struct store_driver sqlite_driver = {
