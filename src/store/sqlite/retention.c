@@ -5,10 +5,14 @@
 #include "store/sqlite/session.h"
 #include "store/sqlite/statements.h"
 
+/* What a step may do, in units of about a microsecond. Busy, it is in proportion to what was written since the last
+ * one, so that what is removed keeps up with what comes. */
 enum {
-    STEP_ROWS_MINIMUM =
-        256, /* looked at or removed in a step; or as many as were written since the last one … */
-    STEP_ROWS_MAXIMUM = 2048, /* … so that what is removed keeps up with what comes */
+    LINK_UNITS = 1, /* to walk on by one execution */
+    ROW_UNITS = 8,  /* to remove one */
+    UNITS_PER_WRITE = 12,
+    STEP_UNITS_MINIMUM = 256 * ROW_UNITS,
+    STEP_UNITS_MAXIMUM = 2048 * UNITS_PER_WRITE,
     WRITES_UNTIL_SIZED = 1024,
 };
 
@@ -30,7 +34,7 @@ void retention_note_write(struct retention *retention) {
 }
 
 void retention_note_chain(struct retention *retention, int64_t run_key, uint64_t execution_count) {
-    uint64_t slack = MAX_OF(retention->count / 8, 1U);
+    uint64_t slack = MAX_OF(retention->count / 4, 1U);
     /* One that finds no place in the list is noted again with its next record. */
     if (retention->count > 0 && execution_count > retention->count + slack &&
         retention->long_chain_count < RETENTION_LONG_CHAINS_MAXIMUM) {
@@ -169,9 +173,11 @@ static bool check_sweep(struct store_session *session, struct wall_time now, str
     return true;
 }
 
-static bool sweep(struct store_session *session, struct wall_time now, int64_t row_count,
+static bool sweep(struct store_session *session, struct wall_time now, int64_t *units,
                   struct error *err) {
     struct retention *retention = &session->retention;
+    int64_t row_count = MAX_OF(*units / ROW_UNITS, 1);
+    *units = 0;
     int64_t end_key;
     int64_t last_key;
     if (!find_sweep_end(session, now, &end_key, err) ||
@@ -201,8 +207,9 @@ static bool find_previous(struct store_session *session, int64_t key, int64_t *o
 }
 
 /* Takes the next run of the list, if its chain is still too long. */
-static bool begin_chain(struct store_session *session, struct error *err) {
+static bool begin_chain(struct store_session *session, int64_t *units, struct error *err) {
     struct retention *retention = &session->retention;
+    *units -= LINK_UNITS;
     int64_t run_key = retention->long_chains[--retention->long_chain_count];
     sqlite3_stmt *row;
     bool found;
@@ -219,13 +226,14 @@ static bool begin_chain(struct store_session *session, struct error *err) {
 }
 
 /* Walks on to the last one that is to stay. An execution that has not ended, and what is newer, stays in any case. */
-static bool walk_chain(struct store_session *session, int64_t row_count, struct error *err) {
+static bool walk_chain(struct store_session *session, int64_t *units, struct error *err) {
     struct retention_chain *chain = &session->retention.chain;
     while (chain->kept < session->retention.count) {
         int64_t previous_key;
-        if (row_count-- == 0) {
+        if (*units <= 0) {
             return true;
         }
+        *units -= LINK_UNITS;
         if (!find_previous(session, chain->key, &previous_key, err)) {
             return false;
         }
@@ -293,14 +301,16 @@ static bool add_to_totals(struct store_session *session, int64_t run_key,
 }
 
 /* Cuts the next executions out from behind the last one that stays. */
-static bool cut_chain(struct store_session *session, int64_t row_count, struct error *err) {
+static bool cut_chain(struct store_session *session, int64_t *units, struct error *err) {
     struct retention_chain *chain = &session->retention.chain;
     struct removed removed = {0};
     int64_t key;
     if (!begin_relaxed(session, err) || !find_previous(session, chain->key, &key, err)) {
         return false;
     }
-    while (key != 0 && row_count-- > 0) {
+    *units -= ROW_UNITS; /* for the transaction */
+    for (int64_t rows = MAX_OF(*units / ROW_UNITS, 1); key != 0 && rows > 0; rows--) {
+        *units -= ROW_UNITS;
         if (!remove_one(session, &key, &removed, err)) {
             return false;
         }
@@ -321,22 +331,29 @@ static bool cut_chain(struct store_session *session, int64_t row_count, struct e
 
 /* --- a step ------------------------------------------------------------------------------------------ */
 
+static bool has_work(const struct retention *retention) {
+    return retention->sweeping_age || retention->sweeping_bytes || retention->chain.run_key != 0 ||
+           retention->long_chain_count > 0;
+}
+
 static bool step(struct store_session *session, struct wall_time now, struct error *err) {
     struct retention *retention = &session->retention;
-    int64_t row_count =
-        MAX_OF(STEP_ROWS_MINIMUM, MIN_OF((int64_t)retention->writes, STEP_ROWS_MAXIMUM));
+    int64_t units = MAX_OF(STEP_UNITS_MINIMUM, MIN_OF((int64_t)retention->writes * UNITS_PER_WRITE,
+                                                      STEP_UNITS_MAXIMUM));
+    bool ok = want_sweep(session, now, err);
     retention->writes = 0;
-    if (!want_sweep(session, now, err)) {
-        return false;
+    while (ok && units > 0 && has_work(retention)) {
+        if (retention->sweeping_age || retention->sweeping_bytes) {
+            ok = sweep(session, now, &units, err);
+        } else if (retention->chain.run_key == 0) {
+            ok = begin_chain(session, &units, err);
+        } else if (!retention->chain.cutting) {
+            ok = walk_chain(session, &units, err);
+        } else {
+            ok = cut_chain(session, &units, err);
+        }
     }
-    if (retention->sweeping_age || retention->sweeping_bytes) {
-        return sweep(session, now, row_count, err);
-    }
-    if (retention->chain.run_key != 0) {
-        return retention->chain.cutting ? cut_chain(session, row_count, err)
-                                        : walk_chain(session, row_count, err);
-    }
-    return retention->long_chain_count == 0 || begin_chain(session, err);
+    return ok;
 }
 
 bool retention_step(struct store_session *session, struct wall_time now) {
@@ -354,6 +371,5 @@ bool retention_step(struct store_session *session, struct wall_time now) {
         }
         retention->failing = true;
     }
-    return ok && (retention->sweeping_age || retention->sweeping_bytes ||
-                  retention->chain.run_key != 0 || retention->long_chain_count > 0);
+    return ok && has_work(retention);
 }
