@@ -231,3 +231,29 @@ bool store_submit_and_wait(struct store *store, struct store_write *write, struc
     }
     return write->ok;
 }
+
+/* --- copies ----------------------------------------------------------------------------------- */
+
+bool store_backup(const char *location, const char *file,
+                  void (*progress)(uint64_t done_pages, uint64_t all_pages), struct error *err) {
+    return check_location(location, err) && sqlite_driver.backup(location, file, progress, err);
+}
+
+bool store_stage_restore(const char *location, const char *file,
+                         void (*progress)(uint64_t done_pages, uint64_t all_pages),
+                         struct error *err) {
+    return check_location(location, err) &&
+           sqlite_driver.stage_restore(location, file, progress, err);
+}
+
+bool store_restore_is_staged(const char *location) {
+    return sqlite_driver.restore_is_staged(location);
+}
+
+bool store_finish_restore(const char *location, struct error *err) {
+    return sqlite_driver.finish_restore(location, err);
+}
+
+bool store_find_daemon(const char *location, int64_t *out_pid, struct error *err) {
+    return check_location(location, err) && sqlite_driver.find_daemon(location, out_pid, err);
+}

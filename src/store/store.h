@@ -252,11 +252,22 @@ MUST_CHECK bool store_backup(const char *location, const char *file,
                              void (*progress)(uint64_t done_pages, uint64_t all_pages),
                              struct error *err);
 
-/* Puts the backup `file` in the place of the store at `location`, which nobody may have open (ERROR_CONFLICT, naming the
- * process). It is checked first: that it is whole, a store of orrery's, and not of a newer program. The store
- * that was there is kept beside it as `<location>.before-restore` (an older one of that name goes). Atomic: after
- * a crash there is the one or the other. */
-MUST_CHECK bool store_restore(const char *location, const char *file, struct error *err);
+/* A restore, first half: checks that the backup `file` is whole, a store of orrery's and not of a newer program, and
+ * lays a copy beside the store, as "<location>.restore", on disk. Nothing of the store is touched, a daemon may
+ * be using it. From now on the next daemon that opens the store finishes the restore first. */
+MUST_CHECK bool store_stage_restore(const char *location, const char *file,
+                                    void (*progress)(uint64_t done_pages, uint64_t all_pages),
+                                    struct error *err);
+bool store_restore_is_staged(const char *location);
+
+/* Second half, where no daemon is: puts what is staged in the store's place. The store that was there is kept beside it
+ * as "<location>.before-restore" (an older one of that name goes). Atomic: after a crash there is the one or
+ * the other. ERROR_CONFLICT, naming the process, if a daemon has the store. */
+MUST_CHECK bool store_finish_restore(const char *location, struct error *err);
+
+/* The process id of the daemon that has the store; 0: none. Fails where there is one that cannot be seen from here
+ * (another user's, or in another container). */
+MUST_CHECK bool store_find_daemon(const char *location, int64_t *out_pid, struct error *err);
 
 /* For commands: submits and waits. The store must be started. */
 MUST_CHECK bool store_submit_and_wait(struct store *store, struct store_write *write,

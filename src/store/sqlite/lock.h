@@ -22,6 +22,10 @@ MUST_CHECK bool store_lock_take_daemon(struct store_lock *lock, struct error *er
 /* Fails, naming the process, if another has the store as the daemon. */
 MUST_CHECK bool store_lock_check_no_daemon(struct store_lock *lock, struct error *err);
 
+/* The process that has the store as the daemon, 0: none. Fails where there is one that this process cannot see. */
+MUST_CHECK bool store_lock_find_daemon(struct store_lock *lock, int64_t *out_pid,
+                                       struct error *err);
+
 /* Waits for its turn to migrate, and ends it. */
 MUST_CHECK bool store_lock_begin_migration(struct store_lock *lock, struct error *err);
 void store_lock_end_migration(struct store_lock *lock);
