@@ -35,6 +35,8 @@ static void detach(struct world *world) {
 void world_open(struct world *world, const char *location) {
     *world = (struct world){.location = location, .now_us = INT64_C(1800000000) * US_PER_SECOND};
     attach(world);
+    identity_source_init(&world->keys, MAX_OF(store_greatest_run_key(world->store),
+                                              store_greatest_execution_key(world->store)));
 }
 
 void world_close(struct world *world) {

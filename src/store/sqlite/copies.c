@@ -25,6 +25,11 @@ static char *with_ending(const char *path, const char *ending) {
     return name;
 }
 
+char *sqlite_real_path(const char *location) {
+    char *resolved = realpath(location, NULL);
+    return resolved == NULL ? must_strdup(location) : resolved;
+}
+
 static bool exists(const char *path) {
     struct stat status;
     return lstat(path, &status) == 0;
@@ -184,7 +189,14 @@ static bool copy_store(const char *path, const char *target, copy_progress *prog
         return false;
     }
     int fd = open(target, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    bool ok = fd >= 0 || error_set_errno(err, ERROR_STORE, errno, "cannot make %s", target);
+    bool ok = fd >= 0;
+    if (!ok && errno == EEXIST) {
+        error_set(err, ERROR_CONFLICT,
+                  "%s is there: another backup is going on, or was interrupted; then remove it",
+                  target);
+    } else if (!ok) {
+        error_set_errno(err, ERROR_STORE, errno, "cannot make %s", target);
+    }
     if (fd >= 0) {
         close(fd);
         ok = fill_copy(&source, path, target, progress, err);
@@ -227,10 +239,9 @@ bool sqlite_backup(const char *location, const char *file, copy_progress *progre
 
 /* --- restoring --------------------------------------------------------------------------------------- */
 
-bool sqlite_stage_restore(const char *location, const char *file, copy_progress *progress,
-                          struct error *err) {
-    char *partial CLEANUP(free_pointer) = with_ending(location, ".restore-partial");
-    char *staged CLEANUP(free_pointer) = with_ending(location, ".restore");
+static bool stage(const char *path, const char *file, copy_progress *progress, struct error *err) {
+    char *partial CLEANUP(free_pointer) = with_ending(path, ".restore-partial");
+    char *staged CLEANUP(free_pointer) = with_ending(path, ".restore");
     remove_with_its_logs(partial); /* of a command that was killed */
     if (!copy_store(file, partial, progress, err)) {
         return false;
@@ -240,11 +251,24 @@ bool sqlite_stage_restore(const char *location, const char *file, copy_progress 
         unlink(partial);
         return false;
     }
-    return flush_folder(location, err);
+    return flush_folder(path, err);
+}
+
+bool sqlite_stage_restore(const char *location, const char *file, copy_progress *progress,
+                          struct error *err) {
+    char *path CLEANUP(free_pointer) = sqlite_real_path(location);
+    struct store_lock lock;
+    if (!store_lock_open(&lock, path, err)) {
+        return false;
+    }
+    bool ok = store_lock_take_restore(&lock, err) && stage(path, file, progress, err);
+    store_lock_close(&lock);
+    return ok;
 }
 
 bool sqlite_restore_is_staged(const char *location) {
-    char *staged CLEANUP(free_pointer) = with_ending(location, ".restore");
+    char *path CLEANUP(free_pointer) = sqlite_real_path(location);
+    char *staged CLEANUP(free_pointer) = with_ending(path, ".restore");
     return exists(staged);
 }
 
@@ -300,41 +324,43 @@ static bool keep_old(const char *location, const char *kept, struct error *err) 
            error_set_errno(err, ERROR_STORE, errno, "cannot keep %s as %s", location, kept);
 }
 
-bool sqlite_take_restore(const char *location, struct error *err) {
-    char *staged CLEANUP(free_pointer) = with_ending(location, ".restore");
-    char *kept CLEANUP(free_pointer) = with_ending(location, ".before-restore");
+bool sqlite_take_restore(const char *path, struct error *err) {
+    char *staged CLEANUP(free_pointer) = with_ending(path, ".restore");
+    char *kept CLEANUP(free_pointer) = with_ending(path, ".before-restore");
     struct stat status;
     if (!exists(staged)) {
         return true;
     }
-    bool has_old = lstat(location, &status) == 0 && status.st_size > 0;
-    if (has_old ? !keep_old(location, kept, err) : !move_logs(location, NULL, err)) {
+    bool has_old = lstat(path, &status) == 0 && status.st_size > 0;
+    if (has_old ? !keep_old(path, kept, err) : !move_logs(path, NULL, err)) {
         return false;
     }
-    if (rename(staged, location) != 0) {
-        return error_set_errno(err, ERROR_STORE, errno, "cannot rename %s to %s", staged, location);
+    if (rename(staged, path) != 0) {
+        return error_set_errno(err, ERROR_STORE, errno, "cannot rename %s to %s", staged, path);
     }
-    return flush_folder(location, err);
+    return flush_folder(path, err);
 }
 
 bool sqlite_finish_restore(const char *location, struct error *err) {
+    char *path CLEANUP(free_pointer) = sqlite_real_path(location);
     struct store_lock lock;
-    if (!store_lock_open(&lock, location, err)) {
+    if (!store_lock_open(&lock, path, err)) {
         return false;
     }
     bool ok = store_lock_take_daemon(&lock, err);
     if (!ok) {
         err->kind = ERROR_CONFLICT;
     } else {
-        ok = sqlite_take_restore(location, err);
+        ok = sqlite_take_restore(path, err);
     }
     store_lock_close(&lock);
     return ok;
 }
 
 bool sqlite_find_daemon(const char *location, int64_t *out_pid, struct error *err) {
+    char *path CLEANUP(free_pointer) = sqlite_real_path(location);
     struct store_lock lock;
-    if (!store_lock_open(&lock, location, err)) {
+    if (!store_lock_open(&lock, path, err)) {
         return false;
     }
     bool ok = store_lock_find_daemon(&lock, out_pid, err);

@@ -18,7 +18,11 @@ bool sqlite_restore_is_staged(const char *location);
 bool sqlite_finish_restore(const char *location, struct error *err);
 bool sqlite_find_daemon(const char *location, int64_t *out_pid, struct error *err);
 
-/* With the daemon's lock held, before the store is opened: puts a staged backup, if there is one, in its place. */
-MUST_CHECK bool sqlite_take_restore(const char *location, struct error *err);
+/* The store's file itself where `location` is a link to it, so that all agree on the names beside it. From malloc. */
+char *sqlite_real_path(const char *location);
+
+/* With the daemon's lock held, before the store is opened: puts a staged backup, if there is one, in its place.
+ * `path` is a real one. */
+MUST_CHECK bool sqlite_take_restore(const char *path, struct error *err);
 
 #endif

@@ -124,7 +124,7 @@ static bool session_open(const struct store_options *options, struct store_sessi
     }
     struct store_session *session = must_alloc_zeroed(1, sizeof *session);
     session->lock.fd = -1;
-    session->path = must_strdup(options->location);
+    session->path = sqlite_real_path(options->location);
     retention_init(&session->retention, options);
     if (!session_fill(session, options->exclusive, out_facts, err)) {
         session_close(session);

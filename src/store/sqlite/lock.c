@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum lock_byte { DAEMON_BYTE = 0, MIGRATION_BYTE = 1 };
+enum lock_byte { DAEMON_BYTE = 0, MIGRATION_BYTE = 1, RESTORE_BYTE = 2 };
 
 static struct flock byte_lock(short type, enum lock_byte byte) {
     return (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
@@ -121,6 +121,12 @@ bool store_lock_find_daemon(struct store_lock *lock, int64_t *out_pid, struct er
     }
     *out_pid = pid;
     return true;
+}
+
+bool store_lock_take_restore(struct store_lock *lock, struct error *err) {
+    struct flock wanted = byte_lock(F_WRLCK, RESTORE_BYTE);
+    return fcntl(lock->fd, F_OFD_SETLK, &wanted) == 0 ||
+           error_set(err, ERROR_CONFLICT, "another restore is going on; try again when it is done");
 }
 
 bool store_lock_begin_migration(struct store_lock *lock, struct error *err) {
