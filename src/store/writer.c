@@ -124,10 +124,11 @@ static void do_batch(struct store_writer *writer, struct letter *batch) {
     if (!ok) {
         fail_batch(batch, &err);
         if (!writer->failing) {
-            log_event(LOG_ERROR, "store_failed", LOG_FAILURE(&err));
+            log_event(LOG_ERROR, "store_failed", LOG_STRING("db", writer->location),
+                      LOG_FAILURE(&err));
         }
     } else if (writer->failing) {
-        log_event(LOG_INFO, "store_recovered");
+        log_event(LOG_INFO, "store_recovered", LOG_STRING("db", writer->location));
     }
     writer->failing = !ok;
     answer_batch(batch);
@@ -171,9 +172,13 @@ static void *run_thread(void *context) {
 }
 
 bool store_writer_init(struct store_writer *writer, const struct store_driver *driver,
-                       struct store_session *session, struct error *err) {
+                       struct store_session *session, const char *location, struct error *err) {
     *writer = (struct store_writer){.driver = driver, .session = session};
-    return mailbox_init(&writer->mailbox, err);
+    if (!mailbox_init(&writer->mailbox, err)) {
+        return false;
+    }
+    writer->location = must_strdup(location);
+    return true;
 }
 
 bool store_writer_start(struct store_writer *writer, struct error *err) {
@@ -199,4 +204,5 @@ void store_writer_stop(struct store_writer *writer) {
 void store_writer_fini(struct store_writer *writer) {
     store_writer_stop(writer);
     mailbox_fini(&writer->mailbox);
+    free(writer->location);
 }

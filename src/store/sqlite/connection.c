@@ -41,8 +41,8 @@ bool sqlite_fail(sqlite3 *db, int code, struct error *err) {
         error_set(err, ERROR_STORE, "the disk is full, nothing was stored");
         break;
     case SQLITE_IOERR:
-        error_set(err, ERROR_STORE, "the disk fails (input/output error %d), nothing was stored",
-                  code >> 8);
+        error_set(err, ERROR_STORE,
+                  "the disk fails (SQLite's input/output error %d), nothing was stored", code >> 8);
         break;
     case SQLITE_READONLY:
     case SQLITE_PERM:
@@ -57,7 +57,8 @@ bool sqlite_fail(sqlite3 *db, int code, struct error *err) {
         error_set(err, ERROR_STORE, "another process holds the store for too long, try again");
         break;
     case SQLITE_NOTADB:
-        error_set(err, ERROR_STORE, "the file is not an orrery store");
+        error_set(err, ERROR_STORE,
+                  "the file is not an orrery store; give orrery a file of its own");
         break;
     case SQLITE_CORRUPT:
         error_set(err, ERROR_STORE,
@@ -75,7 +76,7 @@ bool sqlite_fail(sqlite3 *db, int code, struct error *err) {
                   code);
         break;
     }
-    err->saved_errno = saved_errno;
+    err->saved_errno = primary == SQLITE_FULL ? ENOSPC : saved_errno;
     return false;
 }
 

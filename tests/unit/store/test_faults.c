@@ -261,7 +261,7 @@ static void a_full_disk_is_said_in_words(void **state) {
     atomic_store(&fault, FAULT_FULL);
     assert_false(store_submit_and_wait(world.store, &write, &err));
     atomic_store(&fault, FAULT_NONE);
-    assert_string_equal(err.message, "the disk is full, nothing was stored");
+    assert_non_null(strstr(err.message, "the disk is full, nothing was stored"));
     world_write(&world, &write);
     world_close(&world);
 }
