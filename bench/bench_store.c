@@ -105,8 +105,9 @@ static double bare_runs(const char *path, uint32_t count, uint32_t batch) {
     sqlite3_stmt *insert = prepare(
         db, "INSERT INTO runs VALUES (?1, 1, 1, 1, 0, 1, NULL, '0 * * * *', 'UTC', 0, 0, 0, 0,"
             " 3600000000, 0, 300000000, 1, 1000000, 600000000, NULL, NULL, 1800000000000000,"
-            " 1800000000000000, NULL, NULL, ?2)");
-    sqlite3_stmt *insert_state = prepare(db, "INSERT INTO run_state VALUES (?1, ?2, NULL, NULL)");
+            " 1800000000000000, NULL, NULL, ?2, 5, NULL, NULL, NULL, '')");
+    sqlite3_stmt *insert_state =
+        prepare(db, "INSERT INTO run_state VALUES (?1, ?2, NULL, NULL, 0)");
     struct run run = sample_run(1);
     take_cpu_s();
     double start = now_s();
@@ -135,9 +136,11 @@ static double bare_runs(const char *path, uint32_t count, uint32_t batch) {
 static double bare_executions(const char *path, uint32_t count) {
     sqlite3 *db = open_bare(path);
     sqlite3_stmt *insert =
-        prepare(db, "INSERT INTO executions VALUES (?1, ?2, ?3, 0, 1, ?3, 1, NULL)");
-    sqlite3_stmt *move = prepare(db, "UPDATE run_state SET next_run = ?2, last_run = ?2,"
-                                     " last_execution_key = ?3 WHERE run_key = ?1");
+        prepare(db, "INSERT INTO executions VALUES (?1, ?2, ?3, 0, 1, ?3, 1, NULL, NULL)");
+    sqlite3_stmt *move =
+        prepare(db, "UPDATE run_state SET next_run = ?2, last_run = ?2,"
+                    " last_execution_key = ?3, execution_count = execution_count + 1"
+                    " WHERE run_key = ?1");
     sqlite3_stmt *outcome =
         prepare(db, "INSERT INTO outcomes VALUES (?1, 2, ?2, ?2, 1000, NULL, NULL,"
                     " NULL, NULL, NULL, NULL, NULL, '{\"outputs\": [0.25, 0.75]}')");
@@ -291,11 +294,12 @@ static double stream(struct store *store, uint32_t count, uint32_t outstanding,
     return seconds;
 }
 
-static struct store *open_store(const char *path) {
+static struct store *open_store(const char *path, uint64_t retention_bytes) {
     struct store *store;
     struct error err;
-    must(store_open(&(struct store_options){.location = path, .exclusive = true}, &store, &err),
-         &err);
+    struct store_options options = {
+        .location = path, .exclusive = true, .retention_bytes = retention_bytes};
+    must(store_open(&options, &store, &err), &err);
     return store;
 }
 
@@ -311,7 +315,7 @@ static void remove_store(const char *path) {
 /* A store with its tables and, where `with_runs`, the runs of the executions. */
 static struct store *fresh_store(const char *path, bool with_runs) {
     remove_store(path);
-    struct store *store = open_store(path);
+    struct store *store = open_store(path, 0);
     if (with_runs) {
         stream(store, RUNS, 2048, next_run);
     }
@@ -353,12 +357,18 @@ static void bench_executions(const char *path, uint32_t count) {
         report(what, count, seconds, count / bare_s);
         store_close(store);
     }
+    /* As it is after some months: for each execution that comes, one goes. */
+    store_close(fresh_store(path, true));
+    struct store *store = open_store(path, RUNS * 1024);
+    double seconds = stream(store, count, 4096, next_execution);
+    report("the same while the oldest are removed", count, seconds, count / bare_s);
+    store_close(store);
 }
 
 /* --- reading ---------------------------------------------------------------------------------------- */
 
 static void bench_reads(const char *path, uint32_t count) {
-    struct store *store = open_store(path); /* as bench_executions left it */
+    struct store *store = open_store(path, 0); /* as bench_executions left it */
     struct store_reader *reader;
     struct error err;
     must(store_reader_open(store, &reader, &err), &err);

@@ -8,6 +8,8 @@ enum { COUNTER_BITS = 10 };
 
 int64_t identity_us(int64_t key) { return key >> COUNTER_BITS; }
 
+int64_t identity_least(int64_t us) { return us * (1 << COUNTER_BITS); }
+
 void identity_format(int64_t key, uint64_t store_tag, char out[static UUID_TEXT_BYTES]) {
     uint64_t us = (uint64_t)identity_us(key);
     uint64_t counter = (uint64_t)key & ((1U << COUNTER_BITS) - 1);
@@ -81,7 +83,7 @@ void identity_source_init(struct identity_source *source, int64_t greatest_key) 
 }
 
 int64_t identity_next(struct identity_source *source, int64_t now_us) {
-    int64_t wanted = now_us * (1 << COUNTER_BITS);
+    int64_t wanted = identity_least(now_us);
     int64_t last = atomic_load_explicit(&source->last_key, memory_order_relaxed);
     int64_t next;
     do {

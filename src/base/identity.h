@@ -37,5 +37,7 @@ int64_t identity_next(struct identity_source *source, int64_t now_us);
 
 /* The time a key was made. */
 int64_t identity_us(int64_t key);
+/* The least key that can have been made at that time. */
+int64_t identity_least(int64_t us);
 
 #endif

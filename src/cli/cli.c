@@ -1,10 +1,13 @@
 #include "cli/cli.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct command *const commands[] = {
-    &command_serve, &command_next, &command_key, &command_explain, &command_doctor, &command_worker,
+    &command_serve,  &command_next,    &command_key,    &command_explain,
+    &command_backup, &command_restore, &command_doctor, &command_worker,
 };
 
 static void print_help(FILE *out) {
@@ -50,6 +53,30 @@ int cli_fail(const struct command *command, const struct error *err) {
         fprintf(stderr, "try `orrery %s --help`\n", command->name);
     }
     return error_kind_exit_status(err->kind);
+}
+
+const char *cli_default_db(void) {
+    const char *db = getenv("ORRERY_DB"); // NOLINT(concurrency-mt-unsafe)
+    return db == NULL || *db == '\0' ? "orrery.db" : db;
+}
+
+bool cli_check_db(const char *db, struct error *err) {
+    bool is_file = strstr(db, "://") == NULL && strcmp(db, ":memory:") != 0;
+    return !is_file || access(db, F_OK) == 0 ||
+           error_set(err, ERROR_STORE,
+                     "there is no store at %s; name the one that `orrery serve` uses with --db",
+                     db);
+}
+
+void cli_show_copying(uint64_t done_pages, uint64_t all_pages) {
+    static uint64_t shown_percent = UINT64_MAX;
+    uint64_t percent = all_pages == 0 ? 100 : done_pages * 100 / all_pages;
+    if (percent == shown_percent || isatty(STDERR_FILENO) == 0) {
+        return;
+    }
+    shown_percent = percent;
+    fprintf(stderr, "\rcopying: %3llu %%%s", (unsigned long long)percent,
+            percent == 100 ? ", checking the copy …\n" : "");
 }
 
 static const struct option_row *find_option(const struct option_row *rows, size_t row_count,

@@ -20,6 +20,8 @@ struct command {
 
 extern const struct command command_serve;
 extern const struct command command_next;
+extern const struct command command_backup;
+extern const struct command command_restore;
 extern const struct command command_key;
 extern const struct command command_doctor;
 extern const struct command command_explain;
@@ -30,6 +32,16 @@ int cli_main(int argument_count, char **arguments);
 
 /* Prints "orrery COMMAND: message" and a hint to standard error, and returns the kind's exit status. */
 int cli_fail(const struct command *command, const struct error *err);
+
+/* The store that a command uses where --db does not name one, and the line of help that says so. */
+const char *cli_default_db(void);
+#define CLI_DB_HELP "  --db FILE     the store; default $ORRERY_DB, else orrery.db\n"
+
+/* Fails where there is no store, naming what to do: for commands that must not make one. */
+MUST_CHECK bool cli_check_db(const char *db, struct error *err);
+
+/* How far the copying of a store has come, on standard error if that is a terminal (store.h). */
+void cli_show_copying(uint64_t done_pages, uint64_t all_pages);
 
 /* One option of a command: "--tz Europe/Berlin" or "--tz=Europe/Berlin", or a flag without a value. */
 struct option_row {

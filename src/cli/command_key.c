@@ -12,8 +12,6 @@
 
 enum { OUTPUT_BYTES_MAXIMUM = 64 << 20 };
 
-#define DB_HELP "  --db FILE     the store; default $ORRERY_DB, else orrery.db\n"
-
 static const struct command create_command = {
     .name = "key create",
     .help = "usage: orrery key create --owner NAME [--admin] [--db FILE]\n"
@@ -23,7 +21,7 @@ static const struct command create_command = {
             "keeps only a hash of it.\n"
             "\n"
             "  --owner NAME  whom it stands for; owners see only what is theirs\n"
-            "  --admin       it may see and change what belongs to any owner\n" DB_HELP "\n"
+            "  --admin       it may see and change what belongs to any owner\n" CLI_DB_HELP "\n"
             "Example:\n"
             "  KEY=$(orrery key create --owner alice --db data/orrery.db)\n",
 };
@@ -36,7 +34,7 @@ static const struct command list_command = {
             "nobody but\n"
             "those who hold them.\n"
             "\n"
-            "  --json        a JSON array instead of a table\n" DB_HELP "\n"
+            "  --json        a JSON array instead of a table\n" CLI_DB_HELP "\n"
             "Example:\n"
             "  orrery key list --db data/orrery.db\n",
 };
@@ -48,27 +46,17 @@ static const struct command revoke_command = {
             "Revokes the API key with this id (the 16 digits after \"ork_\", as `orrery key list` "
             "shows\n"
             "them), at once and for good. Its owner's scheduled runs go on.\n"
-            "\n" DB_HELP "\n"
+            "\n" CLI_DB_HELP "\n"
             "Example:\n"
             "  orrery key revoke 9f86d081884c7d65 --db data/orrery.db\n",
 };
 
 /* --- the store ----------------------------------------------------------------------------------- */
 
-static const char *default_db(void) {
-    const char *db = getenv("ORRERY_DB"); // NOLINT(concurrency-mt-unsafe)
-    return db == NULL || *db == '\0' ? "orrery.db" : db;
-}
-
 /* A listing must not make a store where there is none. */
 static bool open_existing(const char *db, struct store **out_store, struct error *err) {
-    bool is_file = strstr(db, "://") == NULL && strcmp(db, ":memory:") != 0;
-    if (is_file && access(db, F_OK) != 0) {
-        return error_set(err, ERROR_STORE,
-                         "there is no store at %s; name the one that `orrery serve` uses with --db",
-                         db);
-    }
-    return store_open(&(struct store_options){.location = db}, out_store, err);
+    return cli_check_db(db, err) &&
+           store_open(&(struct store_options){.location = db}, out_store, err);
 }
 
 static bool write_key(struct store *store, enum store_write_kind kind, const struct api_key *key,
@@ -108,7 +96,7 @@ static bool create_key(const char *db, const char *owner, bool admin, struct err
 
 static int run_create(int argument_count, char **arguments) {
     const char *owner = NULL;
-    const char *db = default_db();
+    const char *db = cli_default_db();
     bool admin = false;
     const struct option_row rows[] = {
         {"--owner", &owner, NULL}, {"--admin", NULL, &admin}, {"--db", &db, NULL}};
@@ -236,7 +224,7 @@ static bool list_keys(const char *db, bool json, struct error *err) {
 }
 
 static int run_list(int argument_count, char **arguments) {
-    const char *db = default_db();
+    const char *db = cli_default_db();
     bool json = false;
     const struct option_row rows[] = {{"--db", &db, NULL}, {"--json", NULL, &json}};
     int operand_count;
@@ -278,7 +266,7 @@ static bool revoke_key(const char *db, const char *id, struct error *err) {
 }
 
 static int run_revoke(int argument_count, char **arguments) {
-    const char *db = default_db();
+    const char *db = cli_default_db();
     const struct option_row rows[] = {{"--db", &db, NULL}};
     int operand_count;
     bool help_shown;

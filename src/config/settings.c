@@ -39,6 +39,13 @@ const struct setting_row setting_rows[] = {
     {"drain-limit", "DURATION", SETTING_DURATION, FIELD(drain_limit), "20s", 0,
      3600 * US_PER_SECOND,
      "on SIGTERM, how long what runs may go on; the rest is handed back to the next start"},
+    {"retention-age", "DURATION", SETTING_DURATION, FIELD(retention_age), "90d", 0,
+     INT64_C(36500) * 86400 * US_PER_SECOND,
+     "executions older than this are removed; 0s keeps them"},
+    {"retention-count", "N", SETTING_INTEGER, FIELD(retention_count), "10000", 0, INT64_C(1) << 40,
+     "about so many executions of a run are kept, the newest; 0 is no limit"},
+    {"retention-bytes", "BYTES", SETTING_BYTES, FIELD(retention_bytes), "8G", 0, 1024 * GIBIBYTE,
+     "the oldest executions are removed when the store is larger; 0 is no limit"},
     {"log-level", "LEVEL", SETTING_STRING, FIELD(log_level), "info", 0, 0,
      "debug, info, warning or error"},
 };

@@ -25,6 +25,9 @@ struct settings {
     int64_t body_limit_bytes;
     struct duration idle_timeout;
     struct duration drain_limit;
+    struct duration retention_age; /* 0: no bound, as the next two */
+    int64_t retention_count;
+    int64_t retention_bytes;
 };
 
 enum setting_type { SETTING_STRING, SETTING_INTEGER, SETTING_BYTES, SETTING_DURATION };

@@ -10,10 +10,12 @@
 #include "store/store.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -22,7 +24,9 @@
 struct daemon {
     const struct settings *settings;
     int signal_fd;
-    int models_fd; /* an eventfd: the repository has published a snapshot */
+    bool ignores_hangup; /* as under nohup(1) */
+    bool restarts;       /* it was asked to begin anew, with the store that was laid ready */
+    int models_fd;       /* an eventfd: the repository has published a snapshot */
     struct store *store;
     struct dispatcher *dispatcher;
     struct model_repository *repository;
@@ -39,6 +43,9 @@ static bool open_signals(struct daemon *daemon, struct error *err) {
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    struct sigaction hangup;
+    daemon->ignores_hangup = sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler == SIG_IGN;
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
     daemon->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -75,7 +82,12 @@ static bool start_models(struct daemon *daemon, struct error *err) {
 }
 
 static bool start_store(struct daemon *daemon, struct error *err) {
-    struct store_options options = {.location = daemon->settings->db, .exclusive = true};
+    const struct settings *settings = daemon->settings;
+    struct store_options options = {.location = settings->db,
+                                    .exclusive = true,
+                                    .retention_age = settings->retention_age,
+                                    .retention_count = (uint64_t)settings->retention_count,
+                                    .retention_bytes = (uint64_t)settings->retention_bytes};
     if (!store_open(&options, &daemon->store, err) || !store_start(daemon->store, err)) {
         return false;
     }
@@ -116,13 +128,27 @@ static bool start_http(struct daemon *daemon, struct error *err) {
     return true;
 }
 
-/* Waits for the descriptor or a signal; true for the descriptor. */
+/* Whether the signals that have come end the daemon. SIGHUP is a terminal's end, unless `orrery restore` has laid a
+ * backup beside the store: then it means to begin anew with that. */
+static bool is_ended_by_signals(struct daemon *daemon) {
+    struct signalfd_siginfo info;
+    bool hangup = false;
+    bool ends = false;
+    while (read(daemon->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        hangup = hangup || info.ssi_signo == SIGHUP;
+        ends = ends || info.ssi_signo != SIGHUP;
+    }
+    daemon->restarts = hangup && !ends && store_restore_is_staged(daemon->settings->db);
+    return ends || daemon->restarts || (hangup && !daemon->ignores_hangup);
+}
+
+/* Waits for the descriptor or a signal that ends the daemon; true for the descriptor. */
 static bool wait_unless_signalled(struct daemon *daemon, int fd) {
     struct pollfd wanted[] = {{.fd = daemon->signal_fd, .events = POLLIN},
                               {.fd = fd, .events = POLLIN}};
     for (;;) {
         int ready = poll(wanted, COUNT_OF(wanted), -1);
-        if (ready > 0 && wanted[0].revents != 0) {
+        if (ready > 0 && wanted[0].revents != 0 && is_ended_by_signals(daemon)) {
             return false;
         }
         if (ready > 0 && wanted[1].revents != 0) {
@@ -243,6 +269,28 @@ static void raise_descriptor_limit(void) {
     }
 }
 
+enum { COMMAND_LINE_BYTES = 128 << 10, ARGUMENTS_MAXIMUM = 256 };
+
+/* The same program with the same arguments in the same process. Returns only if that fails. */
+static bool begin_anew(struct error *err) {
+    static char line[COMMAND_LINE_BYTES];
+    char *arguments[ARGUMENTS_MAXIMUM + 1];
+    size_t count = 0;
+    int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+    ssize_t size_bytes = fd < 0 ? -1 : read(fd, line, sizeof line - 1);
+    if (size_bytes <= 0) {
+        return error_set_errno(err, ERROR_IO, errno, "cannot read the command line");
+    }
+    for (char *at = line; at < line + size_bytes && count < ARGUMENTS_MAXIMUM;
+         at += strlen(at) + 1) {
+        arguments[count++] = at;
+    }
+    arguments[count] = NULL;
+    log_event(LOG_INFO, "restarting");
+    execv("/proc/self/exe", arguments);
+    return error_set_errno(err, ERROR_IO, errno, "cannot begin anew");
+}
+
 bool daemon_run(const struct settings *settings, struct error *err) {
     raise_descriptor_limit();
     /* Two arenas for all threads: memory comes back instead of being kept by each thread for itself. */
@@ -258,5 +306,5 @@ bool daemon_run(const struct settings *settings, struct error *err) {
     if (ok) {
         log_event(LOG_INFO, "stopped");
     }
-    return ok;
+    return ok && (!daemon.restarts || begin_anew(err));
 }

@@ -46,9 +46,20 @@ struct store_driver {
     bool (*commit)(struct store_session *session, struct error *err);
     void (*rollback)(struct store_session *session);
 
-    /* Upkeep, called on the writer thread when a batch has been answered: `idle` tells that no further
-     * write waits. May fail quietly; it is called again after the next batch. */
-    void (*rest)(struct store_session *session, bool idle);
+    /* A step of upkeep, called on the writer thread when it starts and when a batch has been answered: `idle`
+     * tells that no further write waits. True: there is more to do, and it is called again also when nothing is
+     * written. A step that fails returns false, and is tried again after the next batch. */
+    bool (*rest)(struct store_session *session, struct wall_time now, bool idle);
+
+    /* As in store.h; they need no session. */
+    bool (*backup)(const char *location, const char *file,
+                   void (*progress)(uint64_t done_pages, uint64_t all_pages), struct error *err);
+    bool (*stage_restore)(const char *location, const char *file,
+                          void (*progress)(uint64_t done_pages, uint64_t all_pages),
+                          struct error *err);
+    bool (*restore_is_staged)(const char *location);
+    bool (*finish_restore)(const char *location, struct error *err);
+    bool (*find_daemon)(const char *location, int64_t *out_pid, struct error *err);
 
     bool (*reader_open)(struct store_session *session, struct store_reader **out_reader,
                         struct error *err);

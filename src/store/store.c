@@ -3,9 +3,12 @@
 #include "store/driver.h"
 #include "store/writer.h"
 
+#include <errno.h>
 #include <semaphore.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct store {
     const struct store_driver *driver;
@@ -33,6 +36,35 @@ static bool check_location(const char *location, struct error *err) {
     return true;
 }
 
+/* What is to be done about what the system says, for those who start orrery or copy its store. Returns false. */
+static bool add_advice(struct error *err) {
+    char advice[128] = "";
+    switch (err->saved_errno) {
+    case ENOSPC:
+    case EDQUOT:
+        snprintf(advice, sizeof advice, "; make room on the disk");
+        break;
+    case EROFS:
+        snprintf(advice, sizeof advice,
+                 "; mount the disk for writing, or give a file on another one");
+        break;
+    case EACCES:
+    case EPERM:
+        snprintf(advice, sizeof advice,
+                 "; let the user with id %lld read and write there, or run orrery as another",
+                 (long long)geteuid());
+        break;
+    case EIO:
+        snprintf(advice, sizeof advice, "; look after the disk (dmesg, smartctl)");
+        break;
+    default:
+        break;
+    }
+    size_t used = strlen(err->message);
+    snprintf(err->message + used, sizeof err->message - used, "%s", advice);
+    return false;
+}
+
 bool store_open(const struct store_options *options, struct store **out_store, struct error *err) {
     const struct store_driver *driver = &sqlite_driver;
     if (!check_location(options->location, err)) {
@@ -42,9 +74,9 @@ bool store_open(const struct store_options *options, struct store **out_store, s
     store->driver = driver;
     if (!driver->open(options, &store->session, &store->facts, err)) {
         free(store);
-        return false;
+        return add_advice(err);
     }
-    if (!store_writer_init(&store->writer, driver, store->session, err)) {
+    if (!store_writer_init(&store->writer, driver, store->session, options->location, err)) {
         driver->close(store->session);
         free(store);
         return false;
@@ -230,4 +262,31 @@ bool store_submit_and_wait(struct store *store, struct store_write *write, struc
         *err = write->err;
     }
     return write->ok;
+}
+
+/* --- copies ----------------------------------------------------------------------------------- */
+
+bool store_backup(const char *location, const char *file,
+                  void (*progress)(uint64_t done_pages, uint64_t all_pages), struct error *err) {
+    return check_location(location, err) &&
+           (sqlite_driver.backup(location, file, progress, err) || add_advice(err));
+}
+
+bool store_stage_restore(const char *location, const char *file,
+                         void (*progress)(uint64_t done_pages, uint64_t all_pages),
+                         struct error *err) {
+    return check_location(location, err) &&
+           (sqlite_driver.stage_restore(location, file, progress, err) || add_advice(err));
+}
+
+bool store_restore_is_staged(const char *location) {
+    return sqlite_driver.restore_is_staged(location);
+}
+
+bool store_finish_restore(const char *location, struct error *err) {
+    return sqlite_driver.finish_restore(location, err) || add_advice(err);
+}
+
+bool store_find_daemon(const char *location, int64_t *out_pid, struct error *err) {
+    return check_location(location, err) && sqlite_driver.find_daemon(location, out_pid, err);
 }

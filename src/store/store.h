@@ -11,6 +11,11 @@
  * disk is full or the store is shutting down; `ok` tells whether the write is on disk. A write that
  * is refused changes nothing and does not harm its companions in the transaction.
  *
+ * Errors of a write: ERROR_STORE if the store itself fails (the disk is full, or fails), and the same write
+ * may succeed later; ERROR_INTERNAL if this write alone cannot be carried out and never will be (a text beyond
+ * SQLite's limit, a value that the schema refuses: a bug of the sender's), while the store is well; any other
+ * kind if it is refused, as said with each kind of write.
+ *
  * A driver may be asked from several processes (`orrery key create` beside the daemon); the daemon
  * itself holds a lock file so that two of them never share one store. */
 #ifndef ORRERY_STORE_STORE_H
@@ -28,7 +33,9 @@ struct store_options {
     const char
         *location;  /* file name; "postgresql://…" is refused by a build without that driver */
     bool exclusive; /* the daemon: takes the lock, fails naming the process that has it */
-    /* Bounds of the history, kept up by the writer bit by bit; 0: none. What is removed stays in the totals. */
+    /* Bounds of the history, kept up by the writer bit by bit as it writes and when it starts; 0: none. The history
+     * exceeds them somewhat before it is trimmed. What has not ended is never removed; what is removed stays in the
+     * totals. Commands give none. */
     struct duration retention_age;
     uint64_t retention_count; /* of a run */
     uint64_t retention_bytes; /* of the store's file, without its free pages */
@@ -245,11 +252,22 @@ MUST_CHECK bool store_backup(const char *location, const char *file,
                              void (*progress)(uint64_t done_pages, uint64_t all_pages),
                              struct error *err);
 
-/* Puts the backup `file` in the place of the store at `location`, which nobody may have open (ERROR_CONFLICT, naming the
- * process). It is checked first: that it is whole, a store of orrery's, and not of a newer program. The store
- * that was there is kept beside it as `<location>.before-restore` (an older one of that name goes). Atomic: after
- * a crash there is the one or the other. */
-MUST_CHECK bool store_restore(const char *location, const char *file, struct error *err);
+/* A restore, first half: checks that the backup `file` is whole, a store of orrery's and not of a newer program, and
+ * lays a copy beside the store, as "<location>.restore", on disk. Nothing of the store is touched, a daemon may
+ * be using it. From now on the next daemon that opens the store finishes the restore first. */
+MUST_CHECK bool store_stage_restore(const char *location, const char *file,
+                                    void (*progress)(uint64_t done_pages, uint64_t all_pages),
+                                    struct error *err);
+bool store_restore_is_staged(const char *location);
+
+/* Second half, where no daemon is: puts what is staged in the store's place. The store that was there is kept beside it
+ * as "<location>.before-restore" (an older one of that name goes). Atomic: after a crash there is the one or
+ * the other. ERROR_CONFLICT, naming the process, if a daemon has the store. */
+MUST_CHECK bool store_finish_restore(const char *location, struct error *err);
+
+/* The process id of the daemon that has the store; 0: none. Fails where there is one that cannot be seen from here
+ * (another user's, or in another container). */
+MUST_CHECK bool store_find_daemon(const char *location, int64_t *out_pid, struct error *err);
 
 /* For commands: submits and waits. The store must be started. */
 MUST_CHECK bool store_submit_and_wait(struct store *store, struct store_write *write,

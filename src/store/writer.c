@@ -101,6 +101,7 @@ static bool try_batch(struct store_writer *writer, struct letter **batch, struct
             *link = failed->next;
             failed->next = NULL;
             log_event(LOG_ERROR, "store_write_failed", LOG_FAILURE(&write_of(failed)->err));
+            write_of(failed)->err.kind = ERROR_INTERNAL;
             answer_batch(failed);
             continue;
         }
@@ -123,10 +124,11 @@ static void do_batch(struct store_writer *writer, struct letter *batch) {
     if (!ok) {
         fail_batch(batch, &err);
         if (!writer->failing) {
-            log_event(LOG_ERROR, "store_failed", LOG_FAILURE(&err));
+            log_event(LOG_ERROR, "store_failed", LOG_STRING("db", writer->location),
+                      LOG_FAILURE(&err));
         }
     } else if (writer->failing) {
-        log_event(LOG_INFO, "store_recovered");
+        log_event(LOG_INFO, "store_recovered", LOG_STRING("db", writer->location));
     }
     writer->failing = !ok;
     answer_batch(batch);
@@ -145,26 +147,38 @@ static bool take_stop(struct store_writer *writer, struct letter **mail) {
 
 static void *run_thread(void *context) {
     struct store_writer *writer = context;
+    struct letter *mail = NULL;
     bool stopping = false;
-    while (!stopping) {
-        struct letter *mail = mailbox_wait(&writer->mailbox);
-        stopping = take_stop(writer, &mail);
-        while (mail != NULL) {
-            do_batch(writer, cut_batch(&mail));
-            if (mail == NULL) {
-                mail = mailbox_take_all(&writer->mailbox);
-                stopping = take_stop(writer, &mail) || stopping;
-            }
-            writer->driver->rest(writer->session, mail == NULL);
+    bool more_upkeep = true; /* the last process may have left some */
+    for (;;) {
+        if (mail == NULL) {
+            mail = more_upkeep || stopping ? mailbox_take_all(&writer->mailbox)
+                                           : mailbox_wait(&writer->mailbox);
+            stopping = take_stop(writer, &mail) || stopping;
         }
+        if (mail == NULL && stopping) {
+            return NULL;
+        }
+        if (mail != NULL) {
+            do_batch(writer, cut_batch(&mail));
+        }
+        if (mail == NULL) {
+            mail = mailbox_take_all(&writer->mailbox);
+            stopping = take_stop(writer, &mail) || stopping;
+        }
+        more_upkeep =
+            writer->driver->rest(writer->session, clock_wall_now(clock_system()), mail == NULL);
     }
-    return NULL;
 }
 
 bool store_writer_init(struct store_writer *writer, const struct store_driver *driver,
-                       struct store_session *session, struct error *err) {
+                       struct store_session *session, const char *location, struct error *err) {
     *writer = (struct store_writer){.driver = driver, .session = session};
-    return mailbox_init(&writer->mailbox, err);
+    if (!mailbox_init(&writer->mailbox, err)) {
+        return false;
+    }
+    writer->location = must_strdup(location);
+    return true;
 }
 
 bool store_writer_start(struct store_writer *writer, struct error *err) {
@@ -190,4 +204,5 @@ void store_writer_stop(struct store_writer *writer) {
 void store_writer_fini(struct store_writer *writer) {
     store_writer_stop(writer);
     mailbox_fini(&writer->mailbox);
+    free(writer->location);
 }

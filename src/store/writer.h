@@ -18,6 +18,7 @@ enum {
 struct store_writer {
     const struct store_driver *driver;
     struct store_session *session;
+    char *location; /* for the log */
     struct mailbox mailbox;
     pthread_t thread;
     bool started;
@@ -26,7 +27,8 @@ struct store_writer {
 };
 
 MUST_CHECK bool store_writer_init(struct store_writer *writer, const struct store_driver *driver,
-                                  struct store_session *session, struct error *err);
+                                  struct store_session *session, const char *location,
+                                  struct error *err);
 MUST_CHECK bool store_writer_start(struct store_writer *writer, struct error *err);
 void store_writer_stop(struct store_writer *writer);
 void store_writer_fini(struct store_writer *writer);

@@ -35,6 +35,7 @@ int conformance_run(const struct conformance_driver *driver) {
     count += conformance_ledger_tests(tests + count);
     count += conformance_pinned_tests(tests + count);
     count += conformance_backfill_tests(tests + count);
+    count += conformance_retention_tests(tests + count);
     ASSERT(count <= CONFORMANCE_TEST_MAXIMUM);
     for (size_t i = 0; i < count; i++) {
         tests[i].setup_func = set_up;

@@ -17,8 +17,9 @@ static void must(bool ok, const struct error *err) {
 
 static void attach(struct world *world) {
     struct error err;
-    struct store_options options = {.location = world->location, .exclusive = true};
-    must(store_open(&options, &world->store, &err), &err);
+    world->options.location = world->location;
+    world->options.exclusive = true;
+    must(store_open(&world->options, &world->store, &err), &err);
     must(store_start(world->store, &err), &err);
     must(store_reader_open(world->store, &world->reader, &err), &err);
 }
@@ -34,6 +35,8 @@ static void detach(struct world *world) {
 void world_open(struct world *world, const char *location) {
     *world = (struct world){.location = location, .now_us = INT64_C(1800000000) * US_PER_SECOND};
     attach(world);
+    identity_source_init(&world->keys, MAX_OF(store_greatest_run_key(world->store),
+                                              store_greatest_execution_key(world->store)));
 }
 
 void world_close(struct world *world) {

@@ -8,7 +8,8 @@
 
 struct world {
     const char *location;
-    struct store *store; /* open and started */
+    struct store_options options; /* for world_reopen; location and exclusive are filled in */
+    struct store *store;          /* open and started */
     struct store_reader *reader;
     struct arena arena;
     struct identity_source keys;

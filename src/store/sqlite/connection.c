@@ -41,8 +41,8 @@ bool sqlite_fail(sqlite3 *db, int code, struct error *err) {
         error_set(err, ERROR_STORE, "the disk is full, nothing was stored");
         break;
     case SQLITE_IOERR:
-        error_set(err, ERROR_STORE, "the disk fails (input/output error %d), nothing was stored",
-                  code >> 8);
+        error_set(err, ERROR_STORE,
+                  "the disk fails (SQLite's input/output error %d), nothing was stored", code >> 8);
         break;
     case SQLITE_READONLY:
     case SQLITE_PERM:
@@ -57,7 +57,8 @@ bool sqlite_fail(sqlite3 *db, int code, struct error *err) {
         error_set(err, ERROR_STORE, "another process holds the store for too long, try again");
         break;
     case SQLITE_NOTADB:
-        error_set(err, ERROR_STORE, "the file is not an orrery store");
+        error_set(err, ERROR_STORE,
+                  "the file is not an orrery store; give orrery a file of its own");
         break;
     case SQLITE_CORRUPT:
         error_set(err, ERROR_STORE,
@@ -75,7 +76,7 @@ bool sqlite_fail(sqlite3 *db, int code, struct error *err) {
                   code);
         break;
     }
-    err->saved_errno = saved_errno;
+    err->saved_errno = primary == SQLITE_FULL ? ENOSPC : saved_errno;
     return false;
 }
 
@@ -105,13 +106,12 @@ bool sqlite_query_integer(struct sqlite_connection *connection, const char *sql,
     return code == SQLITE_ROW || sqlite_fail(connection->db, code, err);
 }
 
-bool sqlite_connection_open(struct sqlite_connection *connection, const char *path,
-                            enum sqlite_mode mode, const char *const *sql, size_t statement_count,
-                            struct error *err) {
+bool sqlite_connection_open_plain(struct sqlite_connection *connection, const char *path, int flags,
+                                  struct error *err) {
     pthread_once(&library_once, configure_library);
-    struct sqlite_connection opened = {.sql = sql, .statement_count = statement_count};
+    struct sqlite_connection opened = {0};
     /* One thread at a time uses a connection, so it needs no mutex of its own. */
-    int code = sqlite3_open_v2(path, &opened.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+    int code = sqlite3_open_v2(path, &opened.db, flags | SQLITE_OPEN_NOMUTEX, NULL);
     if (code != SQLITE_OK) {
         sqlite_fail(opened.db, code, err);
         sqlite3_close(opened.db);
@@ -119,11 +119,24 @@ bool sqlite_connection_open(struct sqlite_connection *connection, const char *pa
     }
     sqlite3_extended_result_codes(opened.db, 1);
     sqlite3_busy_timeout(opened.db, SQLITE_BUSY_TIMEOUT_MS);
+    *connection = opened;
+    return true;
+}
+
+bool sqlite_connection_open(struct sqlite_connection *connection, const char *path,
+                            enum sqlite_mode mode, const char *const *sql, size_t statement_count,
+                            struct error *err) {
+    struct sqlite_connection opened;
+    if (!sqlite_connection_open_plain(&opened, path, SQLITE_OPEN_READWRITE, err)) {
+        return false;
+    }
     const char *pragmas = mode == SQLITE_FOR_WRITING ? writing_pragmas : reading_pragmas;
     if (!sqlite_execute(&opened, pragmas, err)) {
         sqlite3_close(opened.db);
         return false;
     }
+    opened.sql = sql;
+    opened.statement_count = statement_count;
     opened.statements = must_alloc_zeroed(statement_count, sizeof(sqlite3_stmt *));
     *connection = opened;
     return true;

@@ -24,6 +24,9 @@ enum sqlite_mode { SQLITE_FOR_WRITING, SQLITE_FOR_READING };
 MUST_CHECK bool sqlite_connection_open(struct sqlite_connection *connection, const char *path,
                                        enum sqlite_mode mode, const char *const *sql,
                                        size_t statement_count, struct error *err);
+/* The same without pragmas and statements; `flags` are SQLite's. */
+MUST_CHECK bool sqlite_connection_open_plain(struct sqlite_connection *connection, const char *path,
+                                             int flags, struct error *err);
 void sqlite_connection_close(struct sqlite_connection *connection);
 
 /* The statement, reset and ready to be bound. What was bound to it stays until it is bound anew. */

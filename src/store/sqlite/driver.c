@@ -1,5 +1,6 @@
 #include "store/driver.h"
 
+#include "store/sqlite/copies.h"
 #include "store/sqlite/names.h"
 #include "store/sqlite/schema.h"
 #include "store/sqlite/session.h"
@@ -99,7 +100,8 @@ static void session_close(struct store_session *session) {
 static bool session_fill(struct store_session *session, bool exclusive,
                          struct store_facts *out_facts, struct error *err) {
     if (!store_lock_open(&session->lock, session->path, err) ||
-        (exclusive && !store_lock_take_daemon(&session->lock, err)) ||
+        (exclusive && (!store_lock_take_daemon(&session->lock, err) ||
+                       !sqlite_take_restore(session->path, err))) ||
         !sqlite_connection_open(&session->connection, session->path, SQLITE_FOR_WRITING,
                                 sqlite_writing_sql, sqlite_writing_sql_count, err)) {
         return false;
@@ -107,7 +109,10 @@ static bool session_fill(struct store_session *session, bool exclusive,
     if (sqlite3_db_readonly(session->connection.db, "main") != 0) {
         return error_set(err, ERROR_STORE, "the file cannot be written");
     }
-    return migrate(session, exclusive, err) && read_facts(&session->connection, out_facts, err) &&
+    return migrate(session, exclusive, err) &&
+           /* One that was restored is without a log. */
+           (!exclusive || sqlite_execute(&session->connection, "PRAGMA journal_mode = WAL", err)) &&
+           read_facts(&session->connection, out_facts, err) &&
            checkpointer_start(&session->checkpointer, &session->connection, session->path,
                               exclusive, err);
 }
@@ -119,7 +124,8 @@ static bool session_open(const struct store_options *options, struct store_sessi
     }
     struct store_session *session = must_alloc_zeroed(1, sizeof *session);
     session->lock.fd = -1;
-    session->path = must_strdup(options->location);
+    session->path = sqlite_real_path(options->location);
+    retention_init(&session->retention, options);
     if (!session_fill(session, options->exclusive, out_facts, err)) {
         session_close(session);
         return error_prefix(err, "%s", options->location);
@@ -128,8 +134,10 @@ static bool session_open(const struct store_options *options, struct store_sessi
     return true;
 }
 
-static void rest(struct store_session *session, bool idle) {
+static bool rest(struct store_session *session, struct wall_time now, bool idle) {
+    bool more = retention_step(session, now);
     checkpointer_rest(&session->checkpointer, idle);
+    return more;
 }
 
 const struct store_driver sqlite_driver = {
@@ -141,6 +149,11 @@ const struct store_driver sqlite_driver = {
     .commit = sqlite_commit,
     .rollback = sqlite_roll_back_batch,
     .rest = rest,
+    .backup = sqlite_backup,
+    .stage_restore = sqlite_stage_restore,
+    .restore_is_staged = sqlite_restore_is_staged,
+    .finish_restore = sqlite_finish_restore,
+    .find_daemon = sqlite_find_daemon,
     .reader_open = sqlite_reader_open,
     .reader_close = sqlite_reader_close,
     .reader_begin = sqlite_reader_begin,

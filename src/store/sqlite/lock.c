@@ -1,13 +1,15 @@
 #include "store/sqlite/lock.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum lock_byte { DAEMON_BYTE = 0, MIGRATION_BYTE = 1 };
+enum lock_byte { DAEMON_BYTE = 0, MIGRATION_BYTE = 1, RESTORE_BYTE = 2 };
 
 static struct flock byte_lock(short type, enum lock_byte byte) {
     return (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
@@ -33,18 +35,23 @@ void store_lock_close(struct store_lock *lock) {
     }
 }
 
+/* What the daemon has written; 0 if it is not there (yet). */
+static int64_t read_pid(const struct store_lock *lock) {
+    char text[24] = "";
+    ssize_t got = pread(lock->fd, text, sizeof text - 1, 0);
+    return got <= 0 ? 0 : strtoll(text, NULL, 10);
+}
+
 static bool refuse_because_of_daemon(struct store_lock *lock, struct error *err) {
-    char pid[24] = "";
-    ssize_t got = pread(lock->fd, pid, sizeof pid - 1, 0);
-    if (got <= 0) {
+    int64_t pid = read_pid(lock);
+    if (pid == 0) {
         return error_set(err, ERROR_STORE,
                          "another orrery is using the store; stop that one first");
     }
-    pid[strcspn(pid, "\n")] = '\0';
     return error_set(err, ERROR_STORE,
-                     "the orrery with process id %s is using the store; stop that "
+                     "the orrery with process id %lld is using the store; stop that "
                      "one first, or use another file",
-                     pid);
+                     (long long)pid);
 }
 
 bool store_lock_take_daemon(struct store_lock *lock, struct error *err) {
@@ -63,12 +70,63 @@ bool store_lock_take_daemon(struct store_lock *lock, struct error *err) {
     return true;
 }
 
-bool store_lock_check_no_daemon(struct store_lock *lock, struct error *err) {
+static bool is_daemon_there(struct store_lock *lock, bool *out_there, struct error *err) {
     struct flock wanted = byte_lock(F_WRLCK, DAEMON_BYTE);
     if (fcntl(lock->fd, F_OFD_GETLK, &wanted) != 0) {
         return error_set_errno(err, ERROR_STORE, errno, "cannot look at the store's lock");
     }
-    return wanted.l_type == F_UNLCK || refuse_because_of_daemon(lock, err);
+    *out_there = wanted.l_type != F_UNLCK;
+    return true;
+}
+
+bool store_lock_check_no_daemon(struct store_lock *lock, struct error *err) {
+    bool there = false;
+    return is_daemon_there(lock, &there, err) && (!there || refuse_because_of_daemon(lock, err));
+}
+
+/* Whether the process has the lock's file open, as far as it can be seen. A process id is worth something only where
+ * it was written: in another container it is another process. */
+static bool has_open(int64_t pid, const struct store_lock *lock) {
+    char folder[40];
+    struct stat wanted;
+    snprintf(folder, sizeof folder, "/proc/%lld/fd", (long long)pid);
+    DIR *directory = opendir(folder);
+    if (directory == NULL || fstat(lock->fd, &wanted) != 0) {
+        if (directory != NULL) {
+            closedir(directory);
+        }
+        return false;
+    }
+    bool found = false;
+    for (struct dirent *entry;
+         !found && (entry = readdir(directory)) != NULL;) { // NOLINT(concurrency-mt-unsafe)
+        struct stat status;
+        found = fstatat(dirfd(directory), entry->d_name, &status, 0) == 0 &&
+                status.st_dev == wanted.st_dev && status.st_ino == wanted.st_ino;
+    }
+    closedir(directory);
+    return found;
+}
+
+bool store_lock_find_daemon(struct store_lock *lock, int64_t *out_pid, struct error *err) {
+    bool there = false;
+    if (!is_daemon_there(lock, &there, err)) {
+        return false;
+    }
+    int64_t pid = there ? read_pid(lock) : 0;
+    if (there && (pid <= 0 || !has_open(pid, lock))) {
+        return error_set(err, ERROR_STORE,
+                         "an orrery is using the store that cannot be seen from here (it is just "
+                         "starting, or another user's, or in another container)");
+    }
+    *out_pid = pid;
+    return true;
+}
+
+bool store_lock_take_restore(struct store_lock *lock, struct error *err) {
+    struct flock wanted = byte_lock(F_WRLCK, RESTORE_BYTE);
+    return fcntl(lock->fd, F_OFD_SETLK, &wanted) == 0 ||
+           error_set(err, ERROR_CONFLICT, "another restore is going on; try again when it is done");
 }
 
 bool store_lock_begin_migration(struct store_lock *lock, struct error *err) {

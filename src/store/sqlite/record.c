@@ -6,6 +6,7 @@ struct ledger {
     struct wall_time next_run;
     struct wall_time last_run;
     int64_t last_execution_key;
+    uint64_t execution_count;
 };
 
 static struct wall_time later(struct wall_time a, struct wall_time b) {
@@ -161,7 +162,8 @@ static enum store_applied read_ledger(struct store_session *session, struct stor
     } else {
         *out_ledger = (struct ledger){.next_run = sqlite_time(row, 2),
                                       .last_run = sqlite_time(row, 3),
-                                      .last_execution_key = sqlite_integer(row, 4)};
+                                      .last_execution_key = sqlite_integer(row, 4),
+                                      .execution_count = (uint64_t)sqlite_integer(row, 6)};
         if (has_active(write->record) && write->record->parameters == NULL) {
             hand_out_parameters(write, sqlite_text(row, 5, NULL));
         }
@@ -309,7 +311,7 @@ static bool move_on(struct store_session *session, struct store_write *write, st
 
 enum store_applied sqlite_apply_record(struct store_session *session, struct store_write *write) {
     const struct store_record *record = write->record;
-    struct ledger ledger = {WALL_TIME_NONE, WALL_TIME_NONE, 0};
+    struct ledger ledger = {WALL_TIME_NONE, WALL_TIME_NONE, 0, 0};
     char *inherited CLEANUP(free_pointer) = NULL;
     enum store_applied applied = check_record(session, write, &ledger, &inherited);
     const char *parameters = record->parameters == NULL ? inherited : record->parameters;
@@ -322,6 +324,8 @@ enum store_applied sqlite_apply_record(struct store_session *session, struct sto
     if (!move_on(session, write, &ledger, &write->err)) {
         return sqlite_broken(session);
     }
+    retention_note_chain(&session->retention, write->run_key,
+                         ledger.execution_count + record->execution_count);
     if (has_active(record) && parameters != NULL) {
         free_pointer(&write->out_parameters);
         hand_out_parameters(write, parameters);

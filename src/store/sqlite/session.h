@@ -7,12 +7,14 @@
 #include "store/sqlite/connection.h"
 #include "store/sqlite/intern.h"
 #include "store/sqlite/lock.h"
+#include "store/sqlite/retention.h"
 
 struct store_session {
     char *path; /* set once; readers open it from any thread */
     struct store_lock lock;
     struct sqlite_connection connection;
     struct checkpointer checkpointer;
+    struct retention retention;
     struct wall_time now; /* of the transaction */
     struct intern_cache owners;
     struct intern_cache models;

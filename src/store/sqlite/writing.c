@@ -3,6 +3,15 @@
 
 #include <string.h>
 
+/* Of one run's executions only the oldest go: none that has not ended, and none that is newer than such a one. (So few
+ * executions are active and as old as what is removed that this costs next to nothing.) */
+#define MAY_BE_REMOVED                                                                             \
+    "NOT EXISTS (SELECT 1 FROM active a WHERE a.execution_key <= e.key AND a.run_key = e.run_key)"
+#define ADD_TO_TOTALS                                                                              \
+    " ON CONFLICT DO UPDATE SET execution_count = execution_count + excluded.execution_count,"     \
+    " duration_us = duration_us + excluded.duration_us,"                                           \
+    " missed_slots = missed_slots + excluded.missed_slots"
+
 /* Every statement that writes. Parameters are numbered in the order of the struct's fields. */
 const char *const sqlite_writing_sql[] = {
     [WRITE_BEGIN] = "BEGIN IMMEDIATE",
@@ -58,7 +67,7 @@ const char *const sqlite_writing_sql[] = {
                              " WHERE owner_key = ?1 AND model_key = ?2 AND run_count = 0",
 
     [WRITE_FIND_LEDGER] = "SELECT r.revision, r.deleted_at, s.next_run, s.last_run, "
-                          "s.last_execution_key, r.parameters"
+                          "s.last_execution_key, r.parameters, s.execution_count"
                           " FROM runs r JOIN run_state s ON s.run_key = r.key WHERE r.key = ?1",
     [WRITE_INSERT_EXECUTION] =
         "INSERT INTO executions (key, run_key, slot, trigger, attempt, queued_at, model_key,"
@@ -82,6 +91,41 @@ const char *const sqlite_writing_sql[] = {
         "INSERT INTO outcomes (execution_key, status, started_at, finished_at, duration_us,"
         " model_file_key, error_type, error_message, blocked_by, missed_from, missed_to,"
         " missed_count, result) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+
+    [WRITE_FIND_OLDEST] = "SELECT min(key) FROM executions WHERE key >= ?1",
+    [WRITE_FIND_NEWEST] = "SELECT max(key) FROM executions",
+    [WRITE_FIND_SWEEP_STEP] =
+        "SELECT max(key) FROM"
+        " (SELECT key FROM executions WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT ?3)",
+    [WRITE_MEASURE] = "SELECT (p.page_count - f.freelist_count) * s.page_size"
+                      " FROM pragma_page_count p, pragma_freelist_count f, pragma_page_size s",
+    [WRITE_ADD_RANGE_TO_TOTALS] =
+        "INSERT INTO removed_totals (run_key, status, execution_count, duration_us, missed_slots)"
+        " SELECT e.run_key, o.status, count(*),"
+        " sum(CASE WHEN o.started_at IS NULL THEN 0 ELSE o.duration_us END),"
+        " coalesce(sum(o.missed_count), 0)"
+        " FROM executions e CROSS JOIN outcomes o ON o.execution_key = e.key"
+        " WHERE e.key BETWEEN ?1 AND ?2 AND " MAY_BE_REMOVED " GROUP BY 1, 2" ADD_TO_TOTALS,
+    [WRITE_DELETE_RANGE] =
+        "DELETE FROM executions AS e WHERE e.key BETWEEN ?1 AND ?2 AND " MAY_BE_REMOVED,
+    [WRITE_DELETE_RANGE_OUTCOMES] =
+        "DELETE FROM outcomes WHERE execution_key BETWEEN ?1 AND ?2"
+        " AND EXISTS (SELECT 1 FROM executions e WHERE e.key = outcomes.execution_key"
+        "  AND " MAY_BE_REMOVED ")",
+    [WRITE_FIND_CHAIN] = "SELECT last_execution_key, execution_count FROM run_state"
+                         " WHERE run_key = ?1",
+    [WRITE_FIND_OLDEST_ACTIVE] = "SELECT min(execution_key) FROM active WHERE run_key = ?1",
+    [WRITE_FIND_ENDED] = "SELECT e.previous_key, o.status,"
+                         " CASE WHEN o.started_at IS NULL THEN 0 ELSE o.duration_us END,"
+                         " coalesce(o.missed_count, 0)"
+                         " FROM executions e CROSS JOIN outcomes o ON o.execution_key = e.key"
+                         " WHERE e.key = ?1",
+    [WRITE_DELETE_EXECUTION] = "DELETE FROM executions WHERE key = ?1",
+    [WRITE_DELETE_OUTCOME] = "DELETE FROM outcomes WHERE execution_key = ?1",
+    [WRITE_ADD_TO_TOTALS] =
+        "INSERT INTO removed_totals (run_key, status, execution_count, duration_us, missed_slots)"
+        " VALUES (?1, ?2, ?3, ?4, ?5)" ADD_TO_TOTALS,
+    [WRITE_SET_EXECUTION_COUNT] = "UPDATE run_state SET execution_count = ?2 WHERE run_key = ?1",
 
     [WRITE_INSERT_BACKFILL] =
         "INSERT INTO backfills (key, run_key, from_slot, to_slot, next_slot, slot_count,"
@@ -110,7 +154,7 @@ bool sqlite_run_plain(struct store_session *session, size_t index, struct error 
 
 bool sqlite_begin(struct store_session *session, struct wall_time now, struct error *err) {
     session->now = now;
-    return sqlite_run_plain(session, WRITE_BEGIN, err);
+    return retention_end_relaxed(session, err) && sqlite_run_plain(session, WRITE_BEGIN, err);
 }
 
 bool sqlite_commit(struct store_session *session, struct error *err) {
@@ -371,6 +415,7 @@ static enum store_applied revoke_api_key(struct store_session *session, struct s
 }
 
 enum store_applied sqlite_apply(struct store_session *session, struct store_write *write) {
+    retention_note_write(&session->retention);
     switch (write->kind) {
     case STORE_CREATE_RUN:
         return create_run(session, write);

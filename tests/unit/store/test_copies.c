@@ -1,0 +1,428 @@
+/* Backups, and what takes the place of what when one is restored. */
+#include "../../store/world.h"
+#include "place.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { NAME_BYTES = 320 };
+
+static int make_place(void **state) {
+    *state = (char *)place_make();
+    return 0;
+}
+
+static int discard_place(void **state) {
+    place_discard(*state);
+    return 0;
+}
+
+static const char *beside(const char *path, const char *ending, char out[static NAME_BYTES]) {
+    int bytes = snprintf(out, NAME_BYTES, "%s%s", path, ending);
+    assert_in_range(bytes, 1, NAME_BYTES - 1);
+    return out;
+}
+
+static bool exists(const char *path, const char *ending) {
+    char name[NAME_BYTES];
+    return access(beside(path, ending, name), F_OK) == 0;
+}
+
+static void execute(const char *path, const char *sql) {
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
+/* How many runs the store has, read as it is. */
+static int64_t count_runs(const char *path) {
+    sqlite3 *db;
+    sqlite3_stmt *statement;
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, "SELECT count(*) FROM runs WHERE deleted_at IS NULL",
+                                        -1, &statement, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    int64_t count = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+    return count;
+}
+
+static void must(bool ok, const struct error *err) {
+    if (!ok) {
+        fail_msg("%s: %s", error_kind_wire_name(err->kind), err->message);
+    }
+}
+
+static void back_up(const char *path, const char *file) {
+    struct error err;
+    must(store_backup(path, file, NULL, &err), &err);
+}
+
+static void restore(const char *path, const char *file) {
+    struct error err;
+    must(store_stage_restore(path, file, NULL, &err) && store_finish_restore(path, &err), &err);
+}
+
+/* A store with so many runs, closed. */
+static void make_store(const char *path, int runs) {
+    struct world world;
+    world_open(&world, path);
+    for (int i = 0; i < runs; i++) {
+        world_create_run(&world);
+    }
+    world_close(&world);
+}
+
+/* --- backup ------------------------------------------------------------------------------------------ */
+
+static uint64_t last_done_pages;
+static uint64_t last_all_pages;
+
+static void note_progress(uint64_t done_pages, uint64_t all_pages) {
+    assert_true(done_pages >= last_done_pages && done_pages <= all_pages);
+    last_done_pages = done_pages;
+    last_all_pages = all_pages;
+}
+
+static void a_backup_is_one_moment_of_a_busy_store(void **state) {
+    const char *path = *state;
+    char file[NAME_BYTES];
+    beside(path, ".backup", file);
+    struct world world;
+    world_open(&world, path);
+    enum { ROUNDS = 40, RUNS = 100 };
+    static struct run runs[ROUNDS][RUNS];
+    static struct store_write writes[ROUNDS][RUNS];
+    struct volley volley = {0};
+    /* The first half is on disk when the backup begins, the second is written meanwhile. Large, so that the
+     * backup takes several steps. */
+    char *parameters = must_alloc(20001);
+    memset(parameters, 'x', 20000);
+    parameters[20000] = '\0';
+    for (size_t round = 0; round < ROUNDS; round++) {
+        for (size_t i = 0; i < RUNS; i++) {
+            runs[round][i] = world_run(&world);
+            runs[round][i].parameters = parameters;
+            writes[round][i] =
+                (struct store_write){.kind = STORE_CREATE_RUN, .run = &runs[round][i]};
+            volley_submit(&world, &volley, &writes[round][i]);
+        }
+        if (round == ROUNDS / 2 - 1) {
+            volley_wait(&volley, ROUNDS / 2 * RUNS);
+        }
+    }
+    struct error err;
+    last_done_pages = 0;
+    must(store_backup(path, file, note_progress, &err), &err);
+    assert_true(last_all_pages > 10000);
+    assert_int_equal(last_done_pages, last_all_pages);
+    volley_wait(&volley, ROUNDS * RUNS);
+    world_close(&world);
+    free(parameters);
+
+    struct stat status;
+    assert_int_equal(stat(file, &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0600);
+    assert_false(exists(file, "-wal"));
+    assert_false(exists(file, ".partial"));
+    int64_t count = count_runs(file);
+    assert_in_range(count, ROUNDS / 2 * RUNS, ROUNDS * RUNS);
+    /* It is a store by itself: what was written first is there, without a hole. */
+    world_open(&world, file);
+    for (int64_t i = 0; i < count; i++) {
+        world_get_run(&world, runs[i / RUNS][i % RUNS].key);
+        arena_reset(&world.arena);
+    }
+    world_close(&world);
+}
+
+static void a_backup_harms_no_file_that_is_there(void **state) {
+    const char *path = *state;
+    char file[NAME_BYTES];
+    make_store(path, 1);
+    beside(path, ".backup", file);
+    int fd = open(file, O_CREAT | O_WRONLY, 0600);
+    assert_int_equal(write(fd, "mine", 4), 4);
+    close(fd);
+    struct error err;
+    assert_false(store_backup(path, file, NULL, &err));
+    assert_int_equal(err.kind, ERROR_CONFLICT);
+    assert_non_null(strstr(err.message, file));
+    struct stat status;
+    stat(file, &status);
+    assert_int_equal(status.st_size, 4);
+    unlink(file);
+    assert_int_equal(symlink("nowhere", file), 0);
+    assert_false(store_backup(path, file, NULL, &err));
+    assert_int_equal(err.kind, ERROR_CONFLICT);
+}
+
+static void a_backup_of_what_is_no_store_makes_no_file(void **state) {
+    const char *path = *state;
+    char file[NAME_BYTES];
+    beside(path, ".backup", file);
+    struct error err;
+    assert_false(store_backup(path, file, NULL, &err));
+    assert_non_null(strstr(err.message, "No such file"));
+    assert_false(exists(path, ""));
+    execute(path, "CREATE TABLE users (name)");
+    assert_false(store_backup(path, file, NULL, &err));
+    assert_non_null(strstr(err.message, "another program"));
+    assert_false(exists(file, ""));
+    assert_false(exists(file, ".partial"));
+}
+
+/* --- restore ----------------------------------------------------------------------------------------- */
+
+static void a_restored_store_is_as_it_was_at_the_backup(void **state) {
+    const char *path = *state;
+    char file[NAME_BYTES];
+    char kept[NAME_BYTES];
+    beside(path, ".backup", file);
+    beside(path, ".before-restore", kept);
+    struct world world;
+    world_open(&world, path);
+    int64_t run_key = world_create_run(&world);
+    int64_t execution_key = world_record_finished(&world, run_key, 5, EXECUTION_SUCCEEDED);
+    uint64_t tag = store_tag(world.store);
+    back_up(path, file);
+    world_create_run(&world);
+    int64_t lost_key = world_record_finished(&world, run_key, 6, EXECUTION_FAILED);
+    world_close(&world);
+
+    restore(path, file);
+    assert_int_equal(count_runs(kept), 2);
+    assert_false(exists(path, ".restore"));
+    world_open(&world, path);
+    assert_int_equal(store_tag(world.store), tag);
+    assert_int_equal(world_get_execution(&world, execution_key).status, EXECUTION_SUCCEEDED);
+    struct execution execution;
+    const char *owner;
+    struct error err;
+    assert_false(
+        store_get_execution(world.reader, lost_key, &world.arena, &execution, &owner, &err));
+    assert_int_equal(err.kind, ERROR_NOT_FOUND);
+    world_create_run(&world);
+    world_close(&world);
+    assert_int_equal(count_runs(path), 2);
+    /* Again, and the one that was kept before goes. */
+    restore(path, file);
+    assert_int_equal(count_runs(path), 1);
+    assert_int_equal(count_runs(kept), 2);
+}
+
+static void a_backup_is_restored_where_there_is_no_store(void **state) {
+    const char *path = *state;
+    char file[NAME_BYTES];
+    make_store(path, 3);
+    back_up(path, beside(path, ".backup", file));
+    unlink(path);
+    /* What is left of a log belongs to the store that is gone. */
+    char log[NAME_BYTES];
+    int fd = open(beside(path, "-wal", log), O_CREAT | O_WRONLY, 0600);
+    assert_int_equal(write(fd, "stale", 5), 5);
+    close(fd);
+    restore(path, file);
+    assert_false(exists(path, "-wal"));
+    assert_false(exists(path, ".before-restore"));
+    assert_int_equal(count_runs(path), 3);
+}
+
+/* The file must be refused with `part` in the message, and nothing changes. */
+static void refused(const char *path, const char *file, const char *part) {
+    struct error err;
+    assert_false(store_stage_restore(path, file, NULL, &err));
+    if (strstr(err.message, part) == NULL || strstr(err.message, file) == NULL) {
+        fail_msg("'%s' has no '%s' or no '%s'", err.message, part, file);
+    }
+    assert_false(exists(path, ".restore"));
+    assert_false(exists(path, ".restore-partial"));
+    assert_false(exists(path, ".before-restore"));
+    assert_int_equal(count_runs(path), 2);
+}
+
+static void what_is_no_whole_backup_is_refused_and_changes_nothing(void **state) {
+    const char *path = *state;
+    char file[NAME_BYTES];
+    beside(path, ".backup", file);
+    make_store(path, 2);
+    refused(path, file, "No such file");
+
+    FILE *poem = fopen(file, "w");
+    for (int i = 0; i < 1000; i++) {
+        fputs("this is not a database, it is a poem\n", poem);
+    }
+    fclose(poem);
+    refused(path, file, "not an orrery store");
+    unlink(file);
+
+    execute(file, "CREATE TABLE users (name)");
+    refused(path, file, "another program");
+    unlink(file);
+
+    int fd = open(file, O_CREAT | O_WRONLY, 0600);
+    close(fd);
+    refused(path, file, "empty");
+    unlink(file);
+
+    back_up(path, file);
+    execute(file, "PRAGMA user_version = 99");
+    refused(path, file, "newer");
+    unlink(file);
+
+    /* One entry of an index is gone; a page in the middle is nonsense; the end is missing. */
+    back_up(path, file);
+    execute(file, "PRAGMA writable_schema = ON;"
+                  "UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema"
+                  " WHERE name = 'executions_by_slot') WHERE name = 'runs_by_owner'");
+    refused(path, file, "damaged");
+    unlink(file);
+    back_up(path, file);
+    fd = open(file, O_WRONLY);
+    char nonsense[4096];
+    memset(nonsense, 0xa5, sizeof nonsense);
+    assert_int_equal(pwrite(fd, nonsense, sizeof nonsense, 8192), sizeof nonsense);
+    close(fd);
+    refused(path, file, "damaged");
+    unlink(file);
+    back_up(path, file);
+    struct stat status;
+    stat(file, &status);
+    assert_int_equal(truncate(file, status.st_size / 8192 * 4096), 0);
+    refused(path, file, "damaged");
+}
+
+static void a_daemon_that_has_the_store_is_named_and_takes_it_when_it_opens_again(void **state) {
+    const char *path = *state;
+    char file[NAME_BYTES];
+    char pid[40];
+    beside(path, ".backup", file);
+    struct world world;
+    struct error err;
+    int64_t found = -1;
+    world_open(&world, path);
+    world_create_run(&world);
+    must(store_find_daemon(path, &found, &err), &err);
+    assert_int_equal(found, getpid());
+    back_up(path, file);
+    world_create_run(&world);
+    must(store_stage_restore(path, file, NULL, &err), &err);
+    assert_true(store_restore_is_staged(path));
+    assert_false(store_finish_restore(path, &err));
+    assert_int_equal(err.kind, ERROR_CONFLICT);
+    snprintf(pid, sizeof pid, "process id %d", (int)getpid());
+    assert_non_null(strstr(err.message, pid));
+    world_create_run(&world); /* it goes on as if nothing were */
+    /* A command beside it does not finish the restore. */
+    struct store *store;
+    must(store_open(&(struct store_options){.location = path}, &store, &err), &err);
+    store_close(store);
+    assert_true(store_restore_is_staged(path));
+    world_reopen(&world);
+    assert_false(store_restore_is_staged(path));
+    world_close(&world);
+    assert_int_equal(count_runs(path), 1);
+    char kept[NAME_BYTES];
+    assert_int_equal(count_runs(beside(path, ".before-restore", kept)), 3);
+    must(store_find_daemon(path, &found, &err), &err);
+    assert_int_equal(found, 0);
+}
+
+static void a_restore_that_was_interrupted_is_finished_at_the_next_start(void **state) {
+    const char *path = *state;
+    char file[NAME_BYTES];
+    char kept[NAME_BYTES];
+    make_store(path, 1);
+    back_up(path, beside(path, ".backup", file));
+    make_store(path, 2); /* three by now */
+    struct error err;
+    must(store_stage_restore(path, file, NULL, &err), &err);
+    /* A crash after the old one has got its second name. */
+    assert_int_equal(link(path, beside(path, ".before-restore", kept)), 0);
+    struct world world;
+    world_open(&world, path);
+    world_close(&world);
+    assert_int_equal(count_runs(path), 1);
+    assert_int_equal(count_runs(kept), 3);
+    /* And one that never got so far leaves only what the next one clears away. */
+    char partial[NAME_BYTES];
+    int fd = open(beside(path, ".restore-partial", partial), O_CREAT | O_WRONLY, 0600);
+    close(fd);
+    restore(path, file);
+    assert_false(exists(path, ".restore-partial"));
+}
+
+static void a_damaged_store_is_replaced_and_kept(void **state) {
+    const char *path = *state;
+    char file[NAME_BYTES];
+    char log[NAME_BYTES];
+    make_store(path, 1);
+    back_up(path, beside(path, ".backup", file));
+    int fd = open(path, O_RDWR);
+    char nonsense[4096];
+    memset(nonsense, 0xa5, sizeof nonsense);
+    assert_int_equal(pwrite(fd, nonsense, sizeof nonsense, 0), sizeof nonsense);
+    close(fd);
+    fd = open(beside(path, "-wal", log), O_CREAT | O_WRONLY, 0600);
+    assert_int_equal(write(fd, "its log", 7), 7);
+    close(fd);
+    restore(path, file);
+    assert_int_equal(count_runs(path), 1);
+    assert_true(exists(path, ".before-restore"));
+    assert_false(exists(path, "-wal"));
+}
+
+static void a_link_to_the_store_is_the_store(void **state) {
+    const char *path = *state;
+    char file[NAME_BYTES];
+    char name[NAME_BYTES];
+    beside(path, ".backup", file);
+    beside(path, ".link", name);
+    struct world world;
+    world_open(&world, path);
+    world_create_run(&world);
+    assert_int_equal(symlink(path, name), 0);
+    struct store *store;
+    struct error err;
+    assert_false(
+        store_open(&(struct store_options){.location = name, .exclusive = true}, &store, &err));
+    assert_non_null(strstr(err.message, "process id"));
+    back_up(name, file);
+    world_create_run(&world);
+    world_close(&world);
+    restore(name, file);
+    assert_int_equal(count_runs(path), 1);
+    struct stat status;
+    assert_int_equal(lstat(name, &status), 0);
+    assert_true(S_ISLNK(status.st_mode));
+}
+
+#define PLACE_TEST(function) cmocka_unit_test_setup_teardown(function, make_place, discard_place)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        PLACE_TEST(a_backup_is_one_moment_of_a_busy_store),
+        PLACE_TEST(a_backup_harms_no_file_that_is_there),
+        PLACE_TEST(a_backup_of_what_is_no_store_makes_no_file),
+        PLACE_TEST(a_restored_store_is_as_it_was_at_the_backup),
+        PLACE_TEST(a_backup_is_restored_where_there_is_no_store),
+        PLACE_TEST(what_is_no_whole_backup_is_refused_and_changes_nothing),
+        PLACE_TEST(a_daemon_that_has_the_store_is_named_and_takes_it_when_it_opens_again),
+        PLACE_TEST(a_restore_that_was_interrupted_is_finished_at_the_next_start),
+        PLACE_TEST(a_damaged_store_is_replaced_and_kept),
+        PLACE_TEST(a_link_to_the_store_is_the_store),
+    };
+    return cmocka_run_group_tests_name("store: copies", tests, NULL, NULL);
+}
