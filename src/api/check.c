@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { MODEL_REFRESH_LIMIT_MS = 5000 };
+enum { MODEL_REFRESH_LIMIT_MS = 1000 };
 
 bool check_find_model(struct api *api, const char *name, uint32_t version,
                       const struct model_snapshot **out_snapshot, const struct model **out_model,

@@ -137,9 +137,12 @@ struct prediction {
     struct call *call;
 };
 
-static void on_prediction_answer(struct http_request *request) {
-    struct prediction *prediction = request->user;
-    struct dispatch_job *job = &prediction->job;
+/* On the dispatcher's thread. The answer is given from here: were the request to go back to its own thread first, and
+ * the client gone by then, nobody would free the result. */
+static void on_predicted(struct dispatch_job *job) {
+    struct prediction *prediction = job->context;
+    struct http_request *request = prediction->call->request;
+    atomic_fetch_sub(&prediction->call->api->predictions, 1);
     request->user = prediction->call;
     if (job->status == EXECUTION_SUCCEEDED) {
         http_answer_taking(request, 200, "application/json", job->result, job->result_bytes);
@@ -147,13 +150,6 @@ static void on_prediction_answer(struct http_request *request) {
     }
     free(job->result);
     answer_error(request, &job->err);
-}
-
-/* On the dispatcher's thread. */
-static void on_predicted(struct dispatch_job *job) {
-    struct prediction *prediction = job->context;
-    atomic_fetch_sub(&prediction->call->api->predictions, 1);
-    http_continue(prediction->call->request, on_prediction_answer);
 }
 
 /* What is asked: the parameters themselves ({"data": …} or {"inputs": …}), or, as for a scheduled run,

@@ -199,6 +199,7 @@ static void restore_signals(struct daemon *daemon) {
 /* In this order: nothing new comes from outside; what runs ends or is handed back; the store writes what it was
  * given; then whoever still waits for an answer gets one, and the connections close. */
 static void stop(struct daemon *daemon) {
+    struct monotonic_time began = clock_monotonic_now(clock_system());
     if (daemon->api != NULL) {
         api_set_state(daemon->api, API_DRAINING);
     }
@@ -207,6 +208,12 @@ static void stop(struct daemon *daemon) {
     }
     if (daemon->scheduler != NULL) {
         scheduler_stop(daemon->scheduler);
+    }
+    if (daemon->http != NULL) {
+        /* Predictions, too, may end within the limit. */
+        int64_t spent_us = monotonic_time_since(clock_monotonic_now(clock_system()), began).us;
+        int64_t left_us = daemon->settings->drain_limit.us - spent_us;
+        http_server_wait(daemon->http, MAX_OF(left_us, INT64_C(0)) / US_PER_MS);
     }
     if (daemon->dispatcher != NULL) {
         dispatcher_stop(daemon->dispatcher);

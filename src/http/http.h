@@ -97,10 +97,13 @@ MUST_CHECK bool http_server_new(const struct http_options *options, struct http_
                                 struct error *err);
 /* The bound address, "127.0.0.1:43127". */
 const char *http_server_address(const struct http_server *server);
-/* Stops accepting; from now on every new request on an open connection is refused with 503 through `refuse`.
- * When it returns no handler is running, so nothing new comes from here; deferred requests live on. */
+/* From now on every new request is refused with 503 through `refuse`, on new connections, too: a client that is
+ * told so tries elsewhere, one that is not answered hangs. When it returns no handler is running, so nothing new
+ * comes from here; deferred requests live on. */
 void http_server_quiesce(struct http_server *server);
-/* Waits until no request is deferred any more and, for a few seconds at most, until the answers are sent; then
+/* Waits until no request is deferred any more, `limit_ms` at most. */
+void http_server_wait(struct http_server *server, int64_t limit_ms);
+/* Stops accepting, waits until no request is deferred any more and, for a few seconds at most, until the answers are sent; then
  * closes all. NULL is accepted. */
 void http_server_free(struct http_server *server);
 

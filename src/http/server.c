@@ -301,10 +301,12 @@ const char *http_server_address(const struct http_server *server) { return serve
 
 void http_server_quiesce(struct http_server *server) {
     if (server->daemon != NULL && !atomic_exchange(&server->quiescing, true)) {
-        /* The socket stays open until the threads are gone: they may still use it. */
-        (void)MHD_quiesce_daemon(server->daemon);
         gate_wait(&server->handling, -1);
     }
+}
+
+void http_server_wait(struct http_server *server, int64_t limit_ms) {
+    gate_wait(&server->deferred, limit_ms);
 }
 
 void http_server_free(struct http_server *server) {
@@ -313,6 +315,8 @@ void http_server_free(struct http_server *server) {
     }
     if (server->daemon != NULL) {
         http_server_quiesce(server);
+        /* The socket stays open until the threads are gone: they may still use it. */
+        (void)MHD_quiesce_daemon(server->daemon);
         gate_wait(&server->deferred, -1);
         gate_wait(&server->sending, SENDING_LIMIT_MS);
         MHD_stop_daemon(server->daemon);

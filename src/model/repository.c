@@ -67,6 +67,7 @@ struct model_repository {
     const struct model_snapshot *snapshot;
     uint64_t scans_asked;
     uint64_t scans_done;
+    bool is_awaited; /* a caller waits for a scan */
     char **asked_names;
     size_t asked_name_count;
     bool ready;
@@ -574,6 +575,11 @@ static struct timespec deadline_after(uint32_t limit_ms) {
 static void ask_for_scan(struct model_repository *repository, const char *name, uint32_t limit_ms) {
     struct timespec deadline = deadline_after(limit_ms);
     pthread_mutex_lock(&repository->lock);
+    if (repository->is_awaited) { /* a folder that is slow to load holds up one caller, not all */
+        pthread_mutex_unlock(&repository->lock);
+        return;
+    }
+    repository->is_awaited = true;
     uint64_t mine = ++repository->scans_asked;
     repository->asked_names =
         must_realloc(repository->asked_names, (repository->asked_name_count + 1) * sizeof(char *));
@@ -583,6 +589,7 @@ static void ask_for_scan(struct model_repository *repository, const char *name, 
     while (repository->scans_done < mine && !repository->stopping && failure == 0) {
         failure = pthread_cond_timedwait(&repository->scanned, &repository->lock, &deadline);
     }
+    repository->is_awaited = false;
     pthread_mutex_unlock(&repository->lock);
 }
 

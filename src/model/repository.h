@@ -88,7 +88,7 @@ MUST_CHECK bool model_resolve(const struct model_snapshot *snapshot, const char 
                               const struct model_version **out_version, struct error *err);
 
 /* For a name that the snapshot lacks but whose folder is on disk (just dropped in): asks for a scan and
- * waits for it, `limit_ms` at most. Returns the newest snapshot (counted). Any thread. */
+ * waits for it, `limit_ms` at most, and not at all where somebody waits already. Returns the newest snapshot (counted). Any thread. */
 const struct model_snapshot *model_repository_refresh(struct model_repository *repository,
                                                       const char *name, uint32_t limit_ms);
 

@@ -161,7 +161,7 @@ def own_models(tmp_path_factory):
 
 def write_line_model(models, name, version, factor, offset, shape=("n", 1)):
     """Writes <models>/<name>/<version>/model.onnx: y = x * factor + offset, for one float input."""
-    from onnx import TensorProto, checker, helper
+    from onnx import TensorProto, helper
 
     constants = [helper.make_tensor("factor", TensorProto.FLOAT, [], [factor]),
                  helper.make_tensor("offset", TensorProto.FLOAT, [], [offset])]
@@ -170,6 +170,12 @@ def write_line_model(models, name, version, factor, offset, shape=("n", 1)):
          helper.make_node("Add", ["product", "offset"], ["y"])],
         name, [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)], constants)
+    write_model(models, name, version, graph)
+
+
+def write_model(models, name, version, graph):
+    from onnx import checker, helper
+
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
     model.ir_version = 8
     checker.check_model(model)
@@ -179,6 +185,28 @@ def write_line_model(models, name, version, factor, offset, shape=("n", 1)):
     staging.mkdir(parents=True)
     (staging / "model.onnx").write_bytes(model.SerializeToString())
     shutil.move(staging, place)
+
+
+def write_slow_model(models, name):
+    """Writes <models>/<name>/1/model.onnx: counts to `rounds`, about two microseconds a round, and gives the
+    count."""
+    from onnx import TensorProto, helper
+
+    body = helper.make_graph(
+        [helper.make_node("Add", ["count_in", "one"], ["count_out"]),
+         helper.make_node("Identity", ["go_on"], ["go_on_out"])],
+        "round", [helper.make_tensor_value_info("round", TensorProto.INT64, []),
+                  helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+                  helper.make_tensor_value_info("count_in", TensorProto.DOUBLE, [])],
+        [helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, []),
+         helper.make_tensor_value_info("count_out", TensorProto.DOUBLE, [])])
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["rounds", "", "zero"], ["count"], body=body)],
+        name, [helper.make_tensor_value_info("rounds", TensorProto.INT64, [])],
+        [helper.make_tensor_value_info("count", TensorProto.DOUBLE, [])],
+        [helper.make_tensor("zero", TensorProto.DOUBLE, [], [0]),
+         helper.make_tensor("one", TensorProto.DOUBLE, [], [1])])
+    write_model(models, name, 1, graph)
 
 
 def run_body(**fields):
