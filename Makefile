@@ -2,6 +2,8 @@
 
 LISTEN ?= 127.0.0.1:8080
 FUZZ_SECONDS ?= 60
+SEEDS ?= 100000
+FIRST_SEED ?= 1
 export LISTEN FUZZ_SECONDS
 
 help:
@@ -9,6 +11,7 @@ help:
 	@echo 'make test     install what is missing, run every test (script/test STAGE runs one stage)'
 	@echo 'make build    leave the program in build/orrery'
 	@echo 'make bench    build for speed and run the benchmarks'
+	@echo 'make simulate run the scheduler through SEEDS ($(SEEDS)) simulated histories, from FIRST_SEED ($(FIRST_SEED))'
 	@echo 'make lint     formatting, static analysis, file lengths'
 	@echo 'make format   format the C files in place'
 	@echo 'make fuzz     run each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
@@ -35,6 +38,9 @@ bench:
 	@ninja -C build-release
 	@exec script/bench
 
+simulate: build
+	@build/tests/unit/schedule_test_simulation $(FIRST_SEED) $(SEEDS)
+
 lint: build
 	@exec script/lint
 
@@ -51,4 +57,4 @@ install: build
 clean:
 	rm -rf build build-asan build-tsan build-fuzz build-release
 
-.PHONY: help setup build run test bench lint format fuzz install clean
+.PHONY: help setup build run test bench simulate lint format fuzz install clean

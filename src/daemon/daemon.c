@@ -96,6 +96,25 @@ static bool start_store(struct daemon *daemon, struct error *err) {
     return true;
 }
 
+/* As many connections as the settings allow and descriptors are there for, beside those of the store, the workers
+ * and whatever else. */
+static uint32_t connection_maximum(const struct settings *settings) {
+    enum { OTHER_DESCRIPTORS = 128, DESCRIPTORS_PER_THREAD = 8, CONNECTIONS_MINIMUM = 16 };
+    struct rlimit limit;
+    int64_t wanted = settings->connections;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > (rlim_t)INT32_MAX) {
+        return (uint32_t)wanted;
+    }
+    int64_t others = OTHER_DESCRIPTORS +
+                     DESCRIPTORS_PER_THREAD * (settings->workers + settings->http_threads);
+    int64_t most = MAX_OF((int64_t)limit.rlim_cur - others, (int64_t)CONNECTIONS_MINIMUM);
+    if (wanted > most) {
+        log_event(LOG_WARNING, "connections_limited", LOG_INTEGER("connections", most),
+                  LOG_INTEGER("descriptors", (int64_t)limit.rlim_cur));
+    }
+    return (uint32_t)MIN_OF(wanted, most);
+}
+
 static bool start_http(struct daemon *daemon, struct error *err) {
     const struct settings *settings = daemon->settings;
     struct api_options api_options = {
@@ -113,7 +132,7 @@ static bool start_http(struct daemon *daemon, struct error *err) {
     struct http_options options = {
         .listen = settings->listen,
         .thread_count = (uint32_t)settings->http_threads,
-        .connection_maximum = (uint32_t)settings->connections,
+        .connection_maximum = connection_maximum(settings),
         .body_maximum_bytes = (size_t)settings->body_limit_bytes,
         .idle_timeout_s = (uint32_t)(settings->idle_timeout.us / US_PER_SECOND),
         .handle = api_handle,
