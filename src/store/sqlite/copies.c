@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { STEP_PAGES = 1024 };
+enum { STEP_PAGES = 1024, URI_BYTES_MAXIMUM = 4 * PATH_MAX };
 
 typedef void copy_progress(uint64_t done_pages, uint64_t all_pages);
 
@@ -107,7 +107,7 @@ static bool check_source(struct sqlite_connection *source, const char *path, str
  * told that nobody else can either (https://sqlite.org/uri.html#uriimmutable). */
 static bool open_immutable(struct sqlite_connection *source, const char *path, struct error *err) {
     struct text uri CLEANUP(text_fini);
-    text_init(&uri, 4 * PATH_MAX);
+    text_init(&uri, URI_BYTES_MAXIMUM);
     text_append(&uri, "file:");
     for (const char *at = path; *at != '\0'; at++) {
         if (*at == '%' || *at == '?' || *at == '#') {
