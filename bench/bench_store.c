@@ -359,7 +359,7 @@ static void bench_executions(const char *path, uint32_t count) {
     }
     /* As it is after some months: for each execution that comes, one goes. */
     store_close(fresh_store(path, true));
-    struct store *store = open_store(path, RUNS * 1024);
+    struct store *store = open_store(path, UINT64_C(1024) * RUNS);
     double seconds = stream(store, count, 4096, next_execution);
     report("the same while the oldest are removed", count, seconds, count / bare_s);
     store_close(store);

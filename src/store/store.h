@@ -57,7 +57,8 @@ void store_close(struct store *store);
 /* 52 random bits drawn when the store was made (identity.h). */
 uint64_t store_tag(const struct store *store);
 
-/* The greatest run and execution keys in the store, for identity_source_init. */
+/* The greatest run and execution keys in the store, for identity_source_init; a backfill's may come from either
+ * source. */
 int64_t store_greatest_run_key(const struct store *store);
 int64_t store_greatest_execution_key(const struct store *store);
 

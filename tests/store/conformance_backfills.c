@@ -47,8 +47,11 @@ static void assert_same(const struct backfill *a, const struct backfill *b) {
     assert_int_equal(a->parallelism, b->parallelism);
     assert_int_equal(a->created_at.us, b->created_at.us);
     assert_int_equal(a->cancelled_at.us, b->cancelled_at.us);
-    assert_true((a->parameters == NULL) == (b->parameters == NULL));
-    assert_true(a->parameters == NULL || strcmp(a->parameters, b->parameters) == 0);
+    if (a->parameters == NULL || b->parameters == NULL) {
+        assert_ptr_equal(a->parameters, b->parameters);
+    } else {
+        assert_string_equal(a->parameters, b->parameters);
+    }
 }
 
 /* Records the backfill's slot as running, with that many slots before the next (0: the last). */

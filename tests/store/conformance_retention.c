@@ -12,7 +12,7 @@
 static const int64_t day_us = 86400 * US_PER_SECOND;
 
 static struct run_totals totals_of(struct world *world, int64_t run_key) {
-    struct run_totals totals;
+    struct run_totals totals = {0};
     struct error err;
     assert_true(store_get_run_totals(world->reader, run_key, &totals, &err));
     return totals;
@@ -92,7 +92,7 @@ static void a_runs_history_is_kept_within_its_count(void **state) {
     execute(world, other_run_key, COUNT_OF(others), others);
     execute(world, run_key, COUNT_OF(made), made);
     wait_until_kept(world, run_key, 50); /* a quarter above */
-    int64_t keys[300];
+    int64_t keys[300] = {0};
     size_t kept = history_of(world, run_key, keys, COUNT_OF(keys));
     assert_in_range(kept, 40, 50);
     for (size_t i = 0; i < kept; i++) {
@@ -145,7 +145,7 @@ static void old_executions_are_removed(void **state) {
     execute(world, run_key, COUNT_OF(made), made);
     bounds(world, 90 * day_us, 0, 0); /* and it begins by itself, as the store is opened */
     wait_until_kept(world, run_key, COUNT_OF(made));
-    int64_t keys[100];
+    int64_t keys[100] = {0};
     assert_int_equal(history_of(world, run_key, keys, COUNT_OF(keys)), COUNT_OF(made));
     for (size_t i = 0; i < COUNT_OF(made); i++) {
         assert_int_equal(keys[i], made[COUNT_OF(made) - 1 - i]);
@@ -174,7 +174,7 @@ static void what_has_not_ended_stays_and_so_does_what_is_newer(void **state) {
     execute(world, run_key, 50, NULL);
     bounds(world, 90 * day_us, 0, 0);
     wait_until_kept(world, run_key, 51);
-    int64_t keys[100];
+    int64_t keys[100] = {0};
     assert_int_equal(history_of(world, run_key, keys, COUNT_OF(keys)), 51);
     assert_int_equal(keys[50], waiting.key);
     bounds(world, 0, 10, 0);
@@ -187,7 +187,8 @@ static void what_has_not_ended_stays_and_so_does_what_is_newer(void **state) {
     world_write(world, &finish);
     execute(world, run_key, 2, NULL);
     wait_until_kept(world, run_key, 12);
-    assert_int_equal(all_of(&(struct run_totals[]){totals_of(world, run_key)}[0]), 103);
+    struct run_totals totals = totals_of(world, run_key);
+    assert_int_equal(all_of(&totals), 103);
 }
 
 static void the_newest_execution_of_all_stays(void **state) {

@@ -1,18 +1,20 @@
 #include "store/sqlite/copies.h"
 
+#include "base/text.h"
 #include "store/sqlite/connection.h"
 #include "store/sqlite/lock.h"
 #include "store/sqlite/schema.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { STEP_PAGES = 1024 };
+enum { STEP_PAGES = 1024, URI_BYTES_MAXIMUM = 4 * PATH_MAX };
 
 typedef void copy_progress(uint64_t done_pages, uint64_t all_pages);
 
@@ -101,21 +103,41 @@ static bool check_source(struct sqlite_connection *source, const char *path, str
     return version > 0 || error_set(err, ERROR_STORE, "%s is empty, not an orrery store", path);
 }
 
+/* A store that was closed in good order, on a disk that can only be read: SQLite cannot make the files beside it, and is
+ * told that nobody else can either (https://sqlite.org/uri.html#uriimmutable). */
+static bool open_immutable(struct sqlite_connection *source, const char *path, struct error *err) {
+    struct text uri CLEANUP(text_fini);
+    text_init(&uri, URI_BYTES_MAXIMUM);
+    text_append(&uri, "file:");
+    for (const char *at = path; *at != '\0'; at++) {
+        if (*at == '%' || *at == '?' || *at == '#') {
+            text_printf(&uri, "%%%02x", (unsigned)*at);
+        } else {
+            text_append_char(&uri, *at);
+        }
+    }
+    text_append(&uri, "?immutable=1");
+    return open_plain(source, text_string(&uri), SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, err) &&
+           (check_source(source, path, err) || (sqlite_connection_close(source), false));
+}
+
 static bool open_source(struct sqlite_connection *source, const char *path, struct error *err) {
-    if (!exists(path)) {
-        return error_set_errno(err, ERROR_STORE, ENOENT, "cannot read %s", path);
+    if (access(path, R_OK) != 0) {
+        return error_set_errno(err, ERROR_STORE, errno, "cannot read %s", path);
     }
     /* A store in use needs its index of the log, which is shared in a file; a backup may lie where nothing can be
      * written. */
-    int flags = access(path, W_OK) == 0 ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY;
-    if (!open_plain(source, path, flags, err)) {
+    bool writable = access(path, W_OK) == 0;
+    if (!open_plain(source, path, writable ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY, err)) {
         return false;
     }
-    if (!check_source(source, path, err)) {
-        sqlite_connection_close(source);
-        return false;
+    if (check_source(source, path, err)) {
+        return true;
     }
-    return true;
+    bool closed = (sqlite3_errcode(source->db) & 0xff) == SQLITE_CANTOPEN;
+    sqlite_connection_close(source);
+    char *log CLEANUP(free_pointer) = with_ending(path, "-wal");
+    return !writable && closed && !exists(log) && open_immutable(source, path, err);
 }
 
 /* Since the source's connection is within a transaction that reads, all steps copy the same moment of it, whatever is

@@ -68,18 +68,20 @@ static bool read_facts(struct sqlite_connection *connection, struct store_facts 
     int64_t tag;
     int64_t run_key;
     int64_t execution_key;
+    int64_t backfill_key; /* from either source */
     if (!sqlite_query_integer(connection, "SELECT tag FROM store", &tag, err) ||
         !sqlite_query_integer(connection, "SELECT coalesce(max(key), 0) FROM runs", &run_key,
                               err) ||
-        /* Backfills may have their keys from the same source. */
-        !sqlite_query_integer(connection,
-                              "SELECT max(coalesce((SELECT max(key) FROM executions), 0),"
-                              " coalesce((SELECT max(key) FROM backfills), 0))",
-                              &execution_key, err)) {
+        !sqlite_query_integer(connection, "SELECT coalesce(max(key), 0) FROM executions",
+                              &execution_key, err) ||
+        !sqlite_query_integer(connection, "SELECT coalesce(max(key), 0) FROM backfills",
+                              &backfill_key, err)) {
         return false;
     }
-    *out_facts = (struct store_facts){
-        .tag = (uint64_t)tag, .greatest_run_key = run_key, .greatest_execution_key = execution_key};
+    *out_facts =
+        (struct store_facts){.tag = (uint64_t)tag,
+                             .greatest_run_key = MAX_OF(run_key, backfill_key),
+                             .greatest_execution_key = MAX_OF(execution_key, backfill_key)};
     return true;
 }
 

@@ -1,5 +1,6 @@
 /* What is SQLite's own: opening, locking, migrations, the views for people, a crash. */
 #include "../../store/world.h"
+#include "observe/log.h"
 #include "place.h"
 #include "store/sqlite/schema.h"
 
@@ -434,6 +435,34 @@ static void the_views_use_the_names_of_the_domain(void **state) {
     world_close(&world);
 }
 
+/* --- a write that cannot be carried out ------------------------------------------------------------------- */
+
+static void a_write_that_the_schema_refuses_is_not_the_stores_failure(void **state) {
+    struct world world;
+    world_open(&world, *state);
+    struct run runs[3];
+    struct store_write writes[3];
+    struct volley volley = {0};
+    log_set_level((enum log_level)(LOG_ERROR + 1));
+    for (size_t i = 0; i < COUNT_OF(runs); i++) {
+        runs[i] = world_run(&world);
+        runs[i].owner = i == 1 ? "an owner not heard of before" : "alice";
+        runs[i].priority = i == 1 ? 77 : PRIORITY_DEFAULT; /* a bug of the sender's */
+        writes[i] = (struct store_write){.kind = STORE_CREATE_RUN, .run = &runs[i]};
+        volley_submit(&world, &volley, &writes[i]);
+    }
+    volley_wait(&volley, COUNT_OF(runs));
+    log_set_level(LOG_INFO);
+    assert_true(writes[0].ok);
+    assert_false(writes[1].ok);
+    assert_int_equal(writes[1].err.kind, ERROR_INTERNAL);
+    assert_true(writes[2].ok);
+    runs[1].priority = PRIORITY_MINIMUM;
+    world_create(&world, &runs[1]);
+    assert_string_equal(world_get_run(&world, runs[1].key).owner, runs[1].owner);
+    world_close(&world);
+}
+
 /* --- long histories ---------------------------------------------------------------------------------- */
 
 enum { LONG_HISTORY = 30000 };
@@ -608,6 +637,7 @@ int main(void) {
         PLACE_TEST(a_store_of_version_1_opens_and_keeps_everything),
         PLACE_TEST(people_can_read_the_tables),
         PLACE_TEST(the_views_use_the_names_of_the_domain),
+        PLACE_TEST(a_write_that_the_schema_refuses_is_not_the_stores_failure),
         PLACE_TEST(a_rare_status_in_a_long_history_comes_in_short_pages),
         PLACE_TEST(a_cursor_that_is_gone_is_found_in_a_long_history_too),
         PLACE_TEST(what_was_acknowledged_survives_a_kill),
