@@ -2,7 +2,7 @@
  * answered only when it is durable. Both sides run in the same process run, on the same disk, with the same
  * pragmas and rows; the ratio says more than the figures.
  *
- *   bench_store [COUNT]   rows per measurement, default 100000 */
+ *   bench_store [COUNT [bare-executions]]   rows per measurement, default 100000; only the one named */
 #include "base/identity.h"
 #include "clock/clock.h"
 #include "store/sqlite/schema.h"
@@ -103,10 +103,15 @@ static double bare_runs(const char *path, uint32_t count, uint32_t batch) {
                  "INSERT INTO owners VALUES (1, 'alice'); INSERT INTO models VALUES (1, 'iris')",
                  NULL, NULL, NULL);
     sqlite3_stmt *insert = prepare(
-        db, "INSERT INTO runs VALUES (?1, 1, 1, 1, 0, 1, NULL, '0 * * * *', 'UTC', 0, 0, 0, 0,"
-            " 3600000000, 0, 300000000, 1, 1000000, 600000000, NULL, NULL, 1800000000000000,"
-            " 1800000000000000, NULL, NULL, ?2)");
-    sqlite3_stmt *insert_state = prepare(db, "INSERT INTO run_state VALUES (?1, ?2, NULL, NULL)");
+        db,
+        "INSERT INTO runs (key, revision, owner_key, model_key, model_version, enabled, schedule,"
+        " zone_name, overlap, catchup, dst_missing, dst_repeated, catchup_window_us, jitter_us,"
+        " timeout_us, retry_max_attempts, retry_backoff_us, retry_max_backoff_us, created_at,"
+        " updated_at, parameters) VALUES (?1, 1, 1, 1, 0, 1, '0 * * * *', 'UTC', 0, 0, 0, 0,"
+        " 3600000000, 0, 300000000, 1, 1000000, 600000000, 1800000000000000,"
+        " 1800000000000000, ?2)");
+    sqlite3_stmt *insert_state =
+        prepare(db, "INSERT INTO run_state (run_key, next_run) VALUES (?1, ?2)");
     struct run run = sample_run(1);
     take_cpu_s();
     double start = now_s();
@@ -134,13 +139,14 @@ static double bare_runs(const char *path, uint32_t count, uint32_t batch) {
 /* The rows of an execution's whole life, in batches: what STORE_RECORD and STORE_FINISH leave behind. */
 static double bare_executions(const char *path, uint32_t count) {
     sqlite3 *db = open_bare(path);
-    sqlite3_stmt *insert =
-        prepare(db, "INSERT INTO executions VALUES (?1, ?2, ?3, 0, 1, ?3, 1, NULL)");
+    sqlite3_stmt *insert = prepare(
+        db, "INSERT INTO executions (key, run_key, slot, trigger, attempt, queued_at, model_key)"
+            " VALUES (?1, ?2, ?3, 0, 1, ?3, 1)");
     sqlite3_stmt *move = prepare(db, "UPDATE run_state SET next_run = ?2, last_run = ?2,"
                                      " last_execution_key = ?3 WHERE run_key = ?1");
-    sqlite3_stmt *outcome =
-        prepare(db, "INSERT INTO outcomes VALUES (?1, 2, ?2, ?2, 1000, NULL, NULL,"
-                    " NULL, NULL, NULL, NULL, NULL, '{\"outputs\": [0.25, 0.75]}')");
+    sqlite3_stmt *outcome = prepare(
+        db, "INSERT INTO outcomes (execution_key, status, started_at, finished_at, duration_us,"
+            " result) VALUES (?1, 2, ?2, ?2, 1000, '{\"outputs\": [0.25, 0.75]}')");
     take_cpu_s();
     double start = now_s();
     for (uint32_t i = 0; i < count; i++) {
@@ -339,10 +345,15 @@ static void bench_runs(const char *path, uint32_t count) {
     }
 }
 
-static void bench_executions(const char *path, uint32_t count) {
+static double bench_bare_executions(const char *path, uint32_t count) {
     store_close(fresh_store(path, true));
     double bare_s = bare_executions(path, count);
     report("execution rows, bare SQLite, batches of 2048", count, bare_s, 0);
+    return bare_s;
+}
+
+static void bench_executions(const char *path, uint32_t count) {
+    double bare_s = bench_bare_executions(path, count);
     const uint32_t outstanding[] = {64, 4096};
     for (size_t i = 0; i < COUNT_OF(outstanding); i++) {
         struct store *store = fresh_store(path, true);
@@ -401,14 +412,19 @@ int main(int argument_count, char **arguments) {
     char folder[200];
     char path[216];
     snprintf(folder, sizeof folder, "%s/orrery-bench-XXXXXX", parent == NULL ? "/tmp" : parent);
-    if (count == 0 || mkdtemp(folder) == NULL) {
-        fprintf(stderr, "usage: bench_store [COUNT]\n");
+    bool only_bare = argument_count == 3 && strcmp(arguments[2], "bare-executions") == 0;
+    if (count == 0 || argument_count > (only_bare ? 3 : 2) || mkdtemp(folder) == NULL) {
+        fprintf(stderr, "usage: bench_store [COUNT [bare-executions]]\n");
         return 2;
     }
     snprintf(path, sizeof path, "%s/store.db", folder);
-    bench_runs(path, count);
-    bench_executions(path, count);
-    bench_reads(path, count);
+    if (only_bare) {
+        bench_bare_executions(path, count);
+    } else {
+        bench_runs(path, count);
+        bench_executions(path, count);
+        bench_reads(path, count);
+    }
     remove_store(path);
     rmdir(folder);
     return 0;
