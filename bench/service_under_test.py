@@ -1,4 +1,5 @@
 """What the benchmarks of the whole service share: the service itself, its load, and what it takes of the machine."""
+import atexit
 import http.client
 import json
 import os
@@ -29,12 +30,9 @@ class Service:
         self.process = subprocess.Popen(
             [program, "serve", "--listen", "127.0.0.1:0", "--db", self.db, "--models",
              ROOT / "examples" / "models"], stderr=self.log)
-        try:
-            self.address = self.wait_for_address()
-            self.wait_for_ready()
-        except BaseException:
-            self.process.kill()
-            raise
+        atexit.register(self.process.kill)  # a benchmark that fails leaves nothing behind
+        self.address = self.wait_for_address()
+        self.wait_for_ready()
         self.ready_s = time.monotonic() - start
 
     def wait_for_address(self):
@@ -77,6 +75,7 @@ class Service:
         self.process.send_signal(signal.SIGTERM)
         if self.process.wait(60) != 0:
             raise SystemExit("the service did not end well")
+        atexit.unregister(self.process.kill)
 
     def pids(self):
         """The daemon's, and those of its workers."""
