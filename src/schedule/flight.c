@@ -65,6 +65,18 @@ void flight_fill_outcome(struct flight *flight, enum execution_status status,
     }
 }
 
+void flight_drop_result(struct flight *flight) {
+    if (flight->outcome.result == NULL) {
+        return;
+    }
+    flight->outcome.result = NULL;
+    flight->outcome.status = EXECUTION_FAILED;
+    error_set(&flight->error, ERROR_TOO_LARGE, "the result of %zu bytes cannot be stored",
+              flight->job.result_bytes);
+    flight->outcome.error_type = error_kind_wire_name(flight->error.kind);
+    flight->outcome.error_message = flight->error.message;
+}
+
 void flight_log_outcome(const struct flight *flight, uint64_t store_tag) {
     const struct execution *outcome = &flight->outcome;
     char execution_id[UUID_TEXT_BYTES];

@@ -66,6 +66,9 @@ void flight_remember(struct flight *flight, const struct execution *recorded);
 void flight_fill_outcome(struct flight *flight, enum execution_status status,
                          const struct error *err, struct wall_time now);
 
+/* The store cannot take the outcome with its result: it becomes a failure that says so. */
+void flight_drop_result(struct flight *flight);
+
 /* One line in the log: what came of it, how late it was and how long it took. */
 void flight_log_outcome(const struct flight *flight, uint64_t store_tag);
 

@@ -272,6 +272,12 @@ static void settle_schedule(struct plan *plan, const struct plan_record *record,
     entry_release_if_idle(plan, entry);
 }
 
+/* Else it refused this one write alone, and nobody else has to wait. */
+static bool is_failure_of_the_store(enum error_kind failure) {
+    return failure != ERROR_NOT_FOUND && failure != ERROR_CONFLICT && failure != ERROR_STALE &&
+           failure != ERROR_INTERNAL;
+}
+
 static void record_failed(struct plan *plan, struct plan_record *record, enum error_kind failure,
                           struct wall_time now) {
     if (record->execution != NULL) {
@@ -287,12 +293,19 @@ static void record_failed(struct plan *plan, struct plan_record *record, enum er
         record_advance(plan, entry, record_new(entry), record->first_slot);
         return;
     }
+    struct wall_time again_at = wall_time_add(now, PLAN_STORE_PAUSE);
     if (failure == ERROR_NOT_FOUND && record->backfill_key == 0) {
         plan_remove(plan, record->run_key, now);
-    } else if (failure != ERROR_STALE && failure != ERROR_CONFLICT && failure != ERROR_NOT_FOUND) {
-        plan->paused_until = wall_time_add(now, PLAN_STORE_PAUSE);
+    } else if (is_failure_of_the_store(failure) ||
+               (failure == ERROR_INTERNAL && record->backfill_key != 0)) {
+        plan->paused_until = again_at;
     }
     settle_schedule(plan, record, false);
+    entry = find_entry(plan, record->run_key);
+    if (failure == ERROR_INTERNAL && entry != NULL && entry->place == PLACE_TIME) {
+        /* The store works, and does not take this one: only its own run waits. */
+        heap_put(&plan->due, &entry->due, time_rank(again_at, entry->terms->priority));
+    }
 }
 
 void plan_recorded(struct plan *plan, struct plan_record *record, enum error_kind failure,
@@ -322,10 +335,9 @@ void plan_started(struct plan *plan, struct plan_execution *execution, enum erro
         hand_over(plan, execution);
         return;
     }
-    /* Still queued in the store: tried again after the pause. Where only this one was refused (its run was deleted just
-     * now), nobody else has to wait. */
+    /* Still queued in the store: tried again after the pause. */
     struct wall_time again_at = wall_time_add(now, PLAN_STORE_PAUSE);
-    if (failure != ERROR_NOT_FOUND && failure != ERROR_CONFLICT) {
+    if (is_failure_of_the_store(failure)) {
         plan->paused_until = again_at;
     }
     execution->not_before = again_at;

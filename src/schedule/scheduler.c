@@ -121,6 +121,9 @@ static void handle_finished(struct scheduler *scheduler, struct flight *flight) 
     flight->write.out_parameters = NULL;
     if (!flight->write.ok && flight->write.err.kind != ERROR_NOT_FOUND) {
         log_event(LOG_ERROR, "outcome_not_written", LOG_FAILURE(&flight->write.err));
+        if (flight->write.err.kind == ERROR_INTERNAL) {
+            flight_drop_result(flight); /* it never will be as it is */
+        }
         list_append(&scheduler->unwritten, &flight->node);
         scheduler->write_again_at = wall_time_add(scheduler->now, PLAN_STORE_PAUSE);
         return;

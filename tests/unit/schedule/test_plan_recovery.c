@@ -35,6 +35,24 @@ static void a_slot_that_the_store_could_not_take_is_tried_again(void **state) {
     world_close(world);
 }
 
+static void a_record_that_alone_is_refused_makes_only_its_own_run_wait(void **state) {
+    (void)state;
+    struct world *world = world_minutely(OVERLAP_SKIP, CATCHUP_LATEST);
+    struct run other = world_run("* * * * *");
+    other.key = 8;
+    other.next_run = time_at("2027-01-01T00:02:00Z");
+    plan_put(&world->plan, world_entry(&other));
+    world->store_failure = ERROR_INTERNAL;
+    world_walk_to(world, time_at("2027-01-01T00:01:00.5Z"));
+    assert_true(wall_time_is_none(world->plan.paused_until));
+    assert_int_equal(plan_next_wake(&world->plan).us, time_at("2027-01-01T00:01:01Z").us);
+    world->store_failure = ERROR_NONE;
+    world_walk_to(world, time_at("2027-01-01T00:01:01Z"));
+    assert_int_equal(world->ledger_count, 1);
+    assert_int_equal(world->ledger[0].slot.us, time_at("2027-01-01T00:01:00Z").us);
+    world_close(world);
+}
+
 static void a_slot_that_has_its_record_already_only_moves_the_schedule_on(void **state) {
     (void)state;
     struct world *world = world_minutely(OVERLAP_SKIP, CATCHUP_LATEST);
@@ -181,6 +199,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_starts_before_its_record_is_on_disk),
         cmocka_unit_test(a_slot_that_the_store_could_not_take_is_tried_again),
+        cmocka_unit_test(a_record_that_alone_is_refused_makes_only_its_own_run_wait),
         cmocka_unit_test(a_slot_that_has_its_record_already_only_moves_the_schedule_on),
         cmocka_unit_test(a_change_beside_a_record_neither_loses_nor_doubles_the_slot),
         cmocka_unit_test(what_was_interrupted_is_retried_by_policy),
