@@ -73,7 +73,7 @@ int main(int argument_count, char **arguments) {
     unsigned long count = argument_count < 3 ? 0 : strtoul(arguments[2], NULL, 10);
     bool at_once = argument_count == 4;
     if (count == 0 || argument_count > 4 ||
-        (at_once && sscanf(arguments[3], "%2u:%2u", &hour, &minute) != 2)) {
+        (at_once && sscanf(arguments[3], "%2u:%2u", &hour, &minute) != 2)) { // NOLINT(cert-err34-c)
         fprintf(stderr, "usage: fill_store DB COUNT [HH:MM]\n");
         return 2;
     }

@@ -14,6 +14,8 @@
 
 #include "cron/pattern.h"
 
+#include <string.h>
+
 _Static_assert(sizeof(struct cron) == 64, "a compiled schedule is one cache line");
 
 /* All slots lie in between: 1970 and 2200 in any zone. */
@@ -479,6 +481,14 @@ bool cron_nth(const struct cron *cron, const struct zone *zone, struct wall_time
     }
     *out_slot = high;
     return true;
+}
+
+bool cron_equal(const struct cron *a, const struct cron *b) {
+    uint64_t words[2][8]; /* every bit of it means something: there is no padding */
+    _Static_assert(sizeof *a == sizeof words[0], "nothing else in it");
+    memcpy(words[0], a, sizeof words[0]);
+    memcpy(words[1], b, sizeof words[1]);
+    return memcmp(words[0], words[1], sizeof words[0]) == 0;
 }
 
 bool cron_is_once(const struct cron *cron) {

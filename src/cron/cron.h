@@ -107,6 +107,9 @@ uint64_t cron_count(const struct cron *cron, const struct zone *zone, struct wal
 MUST_CHECK bool cron_nth(const struct cron *cron, const struct zone *zone, struct wall_time after,
                          uint64_t n, struct wall_time *out_slot, struct error *err);
 
+/* Whether the two have the same slots in every zone because they are the same in all parts. */
+bool cron_equal(const struct cron *a, const struct cron *b);
+
 /* Whether it is "@at": one slot at most. */
 bool cron_is_once(const struct cron *cron);
 

@@ -105,8 +105,8 @@ static uint32_t connection_maximum(const struct settings *settings) {
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > (rlim_t)INT32_MAX) {
         return (uint32_t)wanted;
     }
-    int64_t others = OTHER_DESCRIPTORS +
-                     DESCRIPTORS_PER_THREAD * (settings->workers + settings->http_threads);
+    int64_t others =
+        OTHER_DESCRIPTORS + DESCRIPTORS_PER_THREAD * (settings->workers + settings->http_threads);
     int64_t most = MAX_OF((int64_t)limit.rlim_cur - others, (int64_t)CONNECTIONS_MINIMUM);
     if (wanted > most) {
         log_event(LOG_WARNING, "connections_limited", LOG_INTEGER("connections", most),

@@ -212,8 +212,9 @@ void plan_fini(struct plan *plan) {
             free_entry_wholly(plan, plan->entries.places[i]);
         }
     }
-    struct list_node *node;
-    while ((node = list_take_first(&plan->backfills)) != NULL) {
+    struct list_node *next;
+    for (struct list_node *node = plan->backfills.next; node != &plan->backfills; node = next) {
+        next = node->next;
         free(CONTAINER_OF(node, struct plan_backfill, node));
     }
     ASSERT(plan->terms.count == 0 && plan->schedules.count == 0);

@@ -268,7 +268,7 @@ void plan_record_free(struct plan *plan, struct plan_record *record);
 
 /* At start, before plan_begin: a backfill that has slots left. Its run must be in the plan, or be given as
  * `dormant`, which is taken over (else NULL). Also when a new one was created, with the run as it is stored. */
-void plan_put_backfill(struct plan *plan, const struct backfill *backfill,
+void plan_put_backfill(struct plan *plan, const struct backfill *stored,
                        struct plan_entry *dormant);
 /* It was cancelled: nothing more of it is started, and what is under way of it is cancelled. */
 void plan_cancel_backfill(struct plan *plan, int64_t backfill_key, struct wall_time now);

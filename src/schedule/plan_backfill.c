@@ -36,18 +36,17 @@ void backfill_release_if_over(struct plan *plan, struct plan_backfill *backfill)
         backfill->active_count > 0) {
         return;
     }
-    int64_t run_key = backfill->run_key;
     list_remove(&backfill->node);
+    struct plan_entry *entry = find_entry(plan, backfill->run_key);
+    if (entry != NULL) {
+        entry->has_backfill = false;
+        for (struct list_node *node = plan->backfills.next; node != &plan->backfills;
+             node = node->next) {
+            entry->has_backfill =
+                entry->has_backfill || BACKFILL_OF(node)->run_key == backfill->run_key;
+        }
+    }
     free(backfill);
-    struct plan_entry *entry = find_entry(plan, run_key);
-    if (entry == NULL) {
-        return;
-    }
-    entry->has_backfill = false;
-    for (struct list_node *node = plan->backfills.next; node != &plan->backfills;
-         node = node->next) {
-        entry->has_backfill = entry->has_backfill || BACKFILL_OF(node)->run_key == run_key;
-    }
 }
 
 /* Records the backfill's next slot. Where the run's schedule was changed since, its slots from there on. */

@@ -89,8 +89,7 @@ static int64_t schedule_key(const struct timetable *timetable) {
 }
 
 static bool same_timetable(const struct timetable *a, const struct timetable *b) {
-    /* cron has no padding: it is 64 bytes of bits. */
-    return memcmp(&a->cron, &b->cron, sizeof a->cron) == 0 && a->zone == b->zone &&
+    return cron_equal(&a->cron, &b->cron) && a->zone == b->zone &&
            a->start_at.us == b->start_at.us && a->end_at.us == b->end_at.us;
 }
 

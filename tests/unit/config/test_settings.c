@@ -38,7 +38,7 @@ static void the_defaults_are_in_their_own_range(void **state) {
     assert_string_equal(settings->listen, "127.0.0.1:8080");
     assert_int_equal(settings->body_limit_bytes, 64 * 1024 * 1024);
     assert_int_equal(settings->drain_limit.us, 20 * US_PER_SECOND);
-    assert_int_equal(settings->retention_age.us, 90 * 86400 * US_PER_SECOND);
+    assert_int_equal(settings->retention_age.us, INT64_C(90) * 86400 * US_PER_SECOND);
     assert_int_equal(settings->retention_count, 10000);
     assert_int_equal(settings->retention_bytes, INT64_C(8) << 30);
 }

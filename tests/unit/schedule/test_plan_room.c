@@ -210,7 +210,7 @@ static void what_waited_too_long_for_room_is_the_catchup_policys(void **state) {
 static void a_million_due_at_once_are_let_in_step_by_step(void **state) {
     (void)state;
     struct world *world = world_of(2, 0, 64);
-    put_many(world, 3 * PLAN_STEPS_PER_TICK);
+    put_many(world, INT64_C(3) * PLAN_STEPS_PER_TICK);
     world->now = time_at("2027-01-01T00:01:00Z");
     plan_tick(&world->plan, world->now);
     assert_int_equal(world->plan.due.count, 2 * PLAN_STEPS_PER_TICK);
