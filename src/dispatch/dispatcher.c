@@ -214,16 +214,20 @@ static bool may_run(const struct dispatcher *dispatcher, const struct dispatch_j
 
 static void send_job(struct dispatcher *dispatcher, struct worker_link *link,
                      struct dispatch_job *job, const char *path) {
+    bool describes = job->describe_path != NULL;
     job->id = ++dispatcher->last_id;
-    frame_append(&link->out, &(struct frame){
-                                 .type = job->describe_path != NULL ? FRAME_DESCRIBE : FRAME_RUN,
-                                 .id = job->id,
-                                 .version = job->used_version,
-                                 .name = job->model_name,
-                                 .path = path,
-                                 .body = job->describe_path != NULL ? "" : job->parameters,
-                                 .body_bytes = job->parameters_bytes,
-                             });
+    struct frame frame = {
+        .type = describes ? FRAME_DESCRIBE : FRAME_RUN,
+        .id = job->id,
+        .version = job->used_version,
+        .name = job->model_name,
+        .path = path,
+        .body = describes ? "" : job->parameters,
+        .body_bytes = job->parameters_bytes,
+        .has_digest = !describes,
+    };
+    memcpy(frame.digest, job->used_digest, sizeof frame.digest);
+    frame_append(&link->out, &frame);
     bool fast = is_fast(job);
     job->expected_us = fast ? job->queue->mean_us : FAST_MODEL_US;
     link->load_us += job->expected_us;
