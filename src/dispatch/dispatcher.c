@@ -552,6 +552,7 @@ static void *run_thread(void *context) {
         arm_timer(dispatcher);
         int count = epoll_wait(dispatcher->epoll_fd, events, EVENTS_AT_ONCE, -1);
         read_clocks(dispatcher);
+        mailbox_hold();
         for (int i = 0; i < count; i++) {
             int64_t which = (int64_t)events[i].data.u64;
             if (which == EVENT_MAIL) {
@@ -563,6 +564,7 @@ static void *run_thread(void *context) {
             }
         }
         end_overdue(dispatcher);
+        mailbox_release();
     }
     end_everything(dispatcher);
     return NULL;
