@@ -28,7 +28,7 @@ class Service:
         self.log = open(folder / "log", "w+")
         start = time.monotonic()
         self.process = subprocess.Popen(
-            [program, "serve", "--listen", "127.0.0.1:0", "--db", self.db, "--models",
+            [*os.environ.get("WRAP","").split(), program, "serve", "--listen", "127.0.0.1:0", "--db", self.db, "--models",
              ROOT / "examples" / "models"], stderr=self.log)
         atexit.register(self.process.kill)  # a benchmark that fails leaves nothing behind
         self.address = self.wait_for_address()

@@ -5,6 +5,15 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+enum { HELD_MAXIMUM = 8 };
+
+/* Whom this thread has to wake when it is done. */
+static _Thread_local struct {
+    bool holds;
+    uint32_t count;
+    int event_fds[HELD_MAXIMUM];
+} held;
+
 bool mailbox_init(struct mailbox *mailbox, struct error *err) {
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fd < 0) {
@@ -23,16 +32,44 @@ void mailbox_fini(struct mailbox *mailbox) {
     }
 }
 
+static void wake_owner(int event_fd) {
+    /* Fails only if the counter is at its maximum, and then the fd is readable anyway. */
+    ssize_t ignored = write(event_fd, &(uint64_t){1}, sizeof(uint64_t));
+    (void)ignored;
+}
+
+/* False where there is no place for one more. */
+static bool hold_wake(int event_fd) {
+    for (uint32_t i = 0; i < held.count; i++) {
+        if (held.event_fds[i] == event_fd) {
+            return true;
+        }
+    }
+    if (held.count == HELD_MAXIMUM) {
+        return false;
+    }
+    held.event_fds[held.count++] = event_fd;
+    return true;
+}
+
+void mailbox_hold(void) { held.holds = true; }
+
+void mailbox_release(void) {
+    held.holds = false;
+    for (uint32_t i = 0; i < held.count; i++) {
+        wake_owner(held.event_fds[i]);
+    }
+    held.count = 0;
+}
+
 void mailbox_send(struct mailbox *mailbox, struct letter *letter) {
     struct letter *newest = atomic_load_explicit(&mailbox->newest, memory_order_relaxed);
     do {
         letter->next = newest;
     } while (!atomic_compare_exchange_weak_explicit(&mailbox->newest, &newest, letter,
                                                     memory_order_release, memory_order_relaxed));
-    if (newest == NULL) {
-        /* Fails only if the counter is at its maximum, and then the fd is readable anyway. */
-        ssize_t ignored = write(mailbox->event_fd, &(uint64_t){1}, sizeof(uint64_t));
-        (void)ignored;
+    if (newest == NULL && !(held.holds && hold_wake(mailbox->event_fd))) {
+        wake_owner(mailbox->event_fd);
     }
 }
 

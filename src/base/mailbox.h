@@ -5,7 +5,7 @@
  * owner's poll set. Sending wakes the owner only when the mailbox was empty, so a burst costs one
  * system call.
  *
- * mailbox_send: any thread. The rest: the owner. */
+ * mailbox_send, mailbox_hold, mailbox_release: any thread. The rest: the owner. */
 #ifndef ORRERY_BASE_MAILBOX_H
 #define ORRERY_BASE_MAILBOX_H
 
@@ -27,6 +27,11 @@ MUST_CHECK bool mailbox_init(struct mailbox *mailbox, struct error *err);
 void mailbox_fini(struct mailbox *mailbox);
 
 void mailbox_send(struct mailbox *mailbox, struct letter *letter);
+
+/* Between the two, what this thread sends is there at once, but wakes its owners only at the end: each once, and not
+ * before the sender is done with its batch. For a stretch in which the thread waits for nothing. */
+void mailbox_hold(void);
+void mailbox_release(void);
 
 /* All letters, oldest first, linked by `next`; NULL if there are none. Clears the readiness. */
 struct letter *mailbox_take_all(struct mailbox *mailbox);

@@ -72,6 +72,14 @@ static void end_job(struct dispatcher *dispatcher, struct dispatch_job *job,
     job->done(job);
 }
 
+/* A job that was cancelled while it lay behind another ends so, whatever the worker makes of it. */
+static void end_cancelled(struct dispatcher *dispatcher, struct dispatch_job *job) {
+    struct error err;
+    error_set(&err, ERROR_CANCELLED, "cancelled %s",
+              job->begun ? "while it was running" : "before it was started");
+    end_job(dispatcher, job, EXECUTION_CANCELLED, &err);
+}
+
 static void end_waiting(struct dispatcher *dispatcher, struct dispatch_job *job,
                         enum execution_status status, const struct error *err) {
     queues_remove(&dispatcher->queues, job);
@@ -139,9 +147,7 @@ static void requeue_jobs(struct dispatcher *dispatcher, struct worker_link *link
         struct dispatch_job *last = CONTAINER_OF(link->jobs.previous, struct dispatch_job, node);
         detach_job(dispatcher, link, last);
         if (last->cancelled) {
-            struct error err;
-            error_set(&err, ERROR_CANCELLED, "cancelled before it was started");
-            end_job(dispatcher, last, EXECUTION_CANCELLED, &err);
+            end_cancelled(dispatcher, last);
         } else {
             queues_prepend(&dispatcher->queues, last);
         }
@@ -163,7 +169,11 @@ static void lose_link(struct dispatcher *dispatcher, struct worker_link *link,
     struct dispatch_job *head = worker_link_head(link);
     if (head != NULL) {
         detach_job(dispatcher, link, head);
-        end_job(dispatcher, head, status, err == NULL ? &gone : err);
+        if (head->cancelled) {
+            end_cancelled(dispatcher, head);
+        } else {
+            end_job(dispatcher, head, status, err == NULL ? &gone : err);
+        }
     }
     requeue_jobs(dispatcher, link);
 }
@@ -204,16 +214,20 @@ static bool may_run(const struct dispatcher *dispatcher, const struct dispatch_j
 
 static void send_job(struct dispatcher *dispatcher, struct worker_link *link,
                      struct dispatch_job *job, const char *path) {
+    bool describes = job->describe_path != NULL;
     job->id = ++dispatcher->last_id;
-    frame_append(&link->out, &(struct frame){
-                                 .type = job->describe_path != NULL ? FRAME_DESCRIBE : FRAME_RUN,
-                                 .id = job->id,
-                                 .version = job->used_version,
-                                 .name = job->model_name,
-                                 .path = path,
-                                 .body = job->describe_path != NULL ? "" : job->parameters,
-                                 .body_bytes = job->parameters_bytes,
-                             });
+    struct frame frame = {
+        .type = describes ? FRAME_DESCRIBE : FRAME_RUN,
+        .id = job->id,
+        .version = job->used_version,
+        .name = job->model_name,
+        .path = path,
+        .body = describes ? "" : job->parameters,
+        .body_bytes = job->parameters_bytes,
+        .has_digest = !describes,
+    };
+    memcpy(frame.digest, job->used_digest, sizeof frame.digest);
+    frame_append(&link->out, &frame);
     bool fast = is_fast(job);
     job->expected_us = fast ? job->queue->mean_us : FAST_MODEL_US;
     link->load_us += job->expected_us;
@@ -313,18 +327,17 @@ static void take_reply(struct dispatcher *dispatcher, struct worker_link *link,
     if (reply->has_digest) {
         memcpy(job->used_digest, reply->digest, sizeof job->used_digest);
     }
-    struct error err;
-    if (reply->kind != ERROR_NONE) {
-        error_set(&err, reply->kind, "%s", reply->name);
-        end_job(dispatcher, job, EXECUTION_FAILED, &err);
-        return;
-    }
-    if (job->describe_path == NULL) {
+    if (reply->kind == ERROR_NONE && job->describe_path == NULL) {
         model_queue_learn(job->queue, monotonic_time_since(dispatcher->now, job->begun_at));
     }
     if (job->cancelled) {
-        error_set(&err, ERROR_CANCELLED, "cancelled while it was running");
-        end_job(dispatcher, job, EXECUTION_CANCELLED, &err);
+        end_cancelled(dispatcher, job);
+        return;
+    }
+    if (reply->kind != ERROR_NONE) {
+        struct error err;
+        error_set(&err, reply->kind, "%s", reply->name);
+        end_job(dispatcher, job, EXECUTION_FAILED, &err);
         return;
     }
     job->result = must_alloc(reply->body_bytes + 1);
@@ -539,6 +552,7 @@ static void *run_thread(void *context) {
         arm_timer(dispatcher);
         int count = epoll_wait(dispatcher->epoll_fd, events, EVENTS_AT_ONCE, -1);
         read_clocks(dispatcher);
+        mailbox_hold();
         for (int i = 0; i < count; i++) {
             int64_t which = (int64_t)events[i].data.u64;
             if (which == EVENT_MAIL) {
@@ -550,6 +564,7 @@ static void *run_thread(void *context) {
             }
         }
         end_overdue(dispatcher);
+        mailbox_release();
     }
     end_everything(dispatcher);
     return NULL;

@@ -64,12 +64,14 @@ static void fail_batch(struct letter *batch, const struct error *err) {
 
 /* `done` may free the write, so its successor is read first. */
 static void answer_batch(struct letter *batch) {
+    mailbox_hold();
     while (batch != NULL) {
         struct letter *next = batch->next;
         struct store_write *write = write_of(batch);
         write->done(write);
         batch = next;
     }
+    mailbox_release();
 }
 
 /* Carries out the batch in one transaction. If a write turns out to be one that cannot be carried out at

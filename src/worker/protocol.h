@@ -4,7 +4,8 @@
  *
  *   daemon -> worker   FRAME_PROBE      which ONNX Runtime is it
  *                      FRAME_DESCRIBE   name, version, path: what is the model's signature
- *                      FRAME_RUN        name, version, path, body (parameters as JSON): run it
+ *                      FRAME_RUN        name, version, path, body (parameters as JSON): run it; the digest says
+ *                                       which file the daemon found there, and a worker that has it need not look
  *   worker -> daemon   FRAME_REPLY      the request's id; kind ERROR_NONE and body (JSON) and the digest of
  *                                       the file, or the kind of error and its message in `name`
  *

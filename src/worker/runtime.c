@@ -268,12 +268,17 @@ static struct runtime_model *find_loaded(struct runtime *runtime, const char *pa
     return NULL;
 }
 
-bool runtime_load(struct runtime *runtime, const char *path, struct runtime_model **out_model,
-                  struct error *err) {
-    struct runtime_model *model = find_loaded(runtime, path);
+static bool is_wanted(const struct runtime_model *model, const unsigned char *digest) {
     struct stat now;
+    return (digest != NULL && memcmp(model->digest, digest, sizeof model->digest) == 0) ||
+           (stat(model->path, &now) == 0 && is_same_file(&now, &model->identity));
+}
+
+bool runtime_load(struct runtime *runtime, const char *path, const unsigned char *digest,
+                  struct runtime_model **out_model, struct error *err) {
+    struct runtime_model *model = find_loaded(runtime, path);
     if (model != NULL) {
-        if (stat(path, &now) == 0 && is_same_file(&now, &model->identity)) {
+        if (is_wanted(model, digest)) {
             list_remove(&model->node);
             list_prepend(&runtime->models, &model->node);
             *out_model = model;

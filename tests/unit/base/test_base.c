@@ -8,6 +8,7 @@
 #include "base/map.h"
 #include "base/text.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -271,6 +272,42 @@ static void a_mailbox_loses_nothing_and_keeps_each_senders_order(void **state) {
     mailbox_fini(&mailbox);
 }
 
+static bool is_readable(const struct mailbox *mailbox) {
+    struct pollfd wanted = {.fd = mailbox_fd(mailbox), .events = POLLIN};
+    return poll(&wanted, 1, 0) == 1;
+}
+
+static void what_is_sent_while_held_is_there_at_once_and_wakes_at_the_end(void **state) {
+    (void)state;
+    enum { MANY = 12 }; /* more than a thread keeps in mind */
+    struct mailbox mailboxes[MANY];
+    struct letter letters[MANY][2];
+    struct error err;
+    for (int i = 0; i < MANY; i++) {
+        assert_true(mailbox_init(&mailboxes[i], &err));
+    }
+    mailbox_hold();
+    for (int i = 0; i < MANY; i++) {
+        mailbox_send(&mailboxes[i], &letters[i][0]);
+    }
+    assert_false(is_readable(&mailboxes[0]));
+    assert_ptr_equal(mailbox_take_all(&mailboxes[0]), &letters[0][0]);
+    mailbox_send(&mailboxes[0], &letters[0][1]);
+    mailbox_release();
+    for (int i = 0; i < MANY; i++) {
+        assert_true(is_readable(&mailboxes[i]));
+        assert_ptr_equal(mailbox_take_all(&mailboxes[i]), &letters[i][i == 0 ? 1 : 0]);
+        assert_false(is_readable(&mailboxes[i]));
+        mailbox_fini(&mailboxes[i]);
+    }
+    struct mailbox afterwards;
+    assert_true(mailbox_init(&afterwards, &err));
+    mailbox_send(&afterwards, &letters[0][0]);
+    assert_true(is_readable(&afterwards));
+    assert_non_null(mailbox_take_all(&afterwards));
+    mailbox_fini(&afterwards);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_error_is_filled_whole_and_prefixed),
@@ -283,6 +320,7 @@ int main(void) {
         cmocka_unit_test(an_id_reads_back_and_belongs_to_one_store),
         cmocka_unit_test(what_is_no_id_is_refused),
         cmocka_unit_test(a_mailbox_loses_nothing_and_keeps_each_senders_order),
+        cmocka_unit_test(what_is_sent_while_held_is_there_at_once_and_wakes_at_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

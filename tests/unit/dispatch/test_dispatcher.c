@@ -311,6 +311,92 @@ static void a_job_can_be_cancelled_while_it_runs_and_while_it_waits(void **state
     assert_line(bed, 4.0, 9.0);
 }
 
+static void signal_workers(int signal_number) {
+    DIR *processes = opendir("/proc");
+    assert_non_null(processes);
+    for (struct dirent *entry; (entry = readdir(processes)) != NULL;) {
+        long pid = strtol(entry->d_name, NULL, 10);
+        char path[300];
+        snprintf(path, sizeof path, "/proc/%s/stat", entry->d_name);
+        FILE *file = pid <= 0 ? NULL : fopen(path, "re");
+        long parent = 0;
+        if (file != NULL) {
+            int got = fscanf(file, "%*d (%*[^)]) %*c %ld", &parent);
+            fclose(file);
+            if (got == 1 && parent == (long)getpid()) {
+                assert_int_equal(kill((pid_t)pid, signal_number), 0);
+            }
+        }
+    }
+    closedir(processes);
+}
+
+/* So often that the dispatcher takes the model for fast, and puts several of its jobs behind each other. */
+static void make_fast(struct bed *bed, const char *model, const char *parameters) {
+    for (int i = 0; i < 200; i++) {
+        struct order *order = submit(bed, model, parameters, 60000, 0);
+        wait_for(&order->done);
+        assert_int_equal(order->job.status, EXECUTION_SUCCEEDED);
+        finish(order);
+    }
+}
+
+/* Returns when what was submitted before is with a worker, if it can be: this one is handled after it, and waits in
+ * vain for a worker of its own. */
+static void wait_until_placed(struct bed *bed) {
+    struct order *waiting = submit(bed, "endless", "{\"data\":[[1]]}", 60000, 999);
+    dispatcher_cancel(bed->dispatcher, 999);
+    wait_for(&waiting->done);
+    assert_int_equal(waiting->job.status, EXECUTION_CANCELLED);
+    finish(waiting);
+}
+
+/* Cancels a job that lies behind another with a worker, and lets the workers go on. */
+static void assert_cancelled_behind_another(struct bed *bed, const char *model, const char *good,
+                                            const char *last, int64_t last_timeout_ms) {
+    make_fast(bed, model, good);
+    signal_workers(SIGSTOP);
+    struct order *first[WORKERS];
+    for (int i = 0; i < WORKERS; i++) {
+        first[i] = submit(bed, model, good, 60000, 0);
+    }
+    struct order *behind = submit(bed, model, last, last_timeout_ms, 301);
+    wait_until_placed(bed);
+    dispatcher_cancel(bed->dispatcher, 301);
+    wait_until_placed(bed);
+    int ended;
+    sem_getvalue(&behind->done, &ended);
+    assert_int_equal(ended, 0); /* it was with a worker, else it would have ended at once */
+    signal_workers(SIGCONT);
+    wait_for(&behind->done);
+    assert_int_equal(behind->job.status, EXECUTION_CANCELLED);
+    assert_int_equal(behind->job.err.kind, ERROR_CANCELLED);
+    assert_null(behind->job.result);
+    finish(behind);
+    for (int i = 0; i < WORKERS; i++) {
+        wait_for(&first[i]->done);
+        assert_int_equal(first[i]->job.status, EXECUTION_SUCCEEDED);
+        finish(first[i]);
+    }
+}
+
+static void what_was_cancelled_behind_another_is_cancelled_even_if_the_model_refuses(void **state) {
+    assert_cancelled_behind_another(*state, "picky", "{\"data\":[[1],[2]]}",
+                                    "{\"data\":[[1],[2],[3]]}", 60000);
+}
+
+static void what_was_cancelled_behind_another_is_cancelled_even_if_it_times_out(void **state) {
+    enum { ROWS = 3000000, ROW_BYTES = 4 };
+    char *many = must_alloc(ROWS * ROW_BYTES + 16);
+    char *end = stpcpy(many, "{\"data\":[[1]");
+    for (int i = 1; i < ROWS; i++) {
+        end = stpcpy(end, ",[1]");
+    }
+    stpcpy(end, "]}");
+    assert_cancelled_behind_another(*state, "line", "{\"data\":[[1]]}", many, 10);
+    free(many);
+}
+
 static void stopping_ends_what_runs_and_what_comes_too_late(void **state) {
     struct bed *bed = *state;
     struct order *running = submit(bed, "endless", "{\"data\":[[1]]}", 60000, 0);
@@ -347,6 +433,11 @@ int main(void) {
         cmocka_unit_test_setup_teardown(an_unknown_model_fails_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_job_can_be_cancelled_while_it_runs_and_while_it_waits,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            what_was_cancelled_behind_another_is_cancelled_even_if_the_model_refuses, setup,
+            teardown),
+        cmocka_unit_test_setup_teardown(
+            what_was_cancelled_behind_another_is_cancelled_even_if_it_times_out, setup, teardown),
         cmocka_unit_test_setup_teardown(stopping_ends_what_runs_and_what_comes_too_late, setup,
                                         teardown),
     };
