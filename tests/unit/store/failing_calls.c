@@ -9,28 +9,39 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static atomic_int calls_until_failure = -1;
+static atomic_bool on;
+static atomic_int calls_until_failure;
+static atomic_int failures_left;
+static atomic_int failure_errno;
 static atomic_bool failed;
 
-void failing_calls_begin(int calls) {
+void failing_calls_begin_many(int calls, int count, int with_errno) {
     atomic_store(&failed, false);
     atomic_store(&calls_until_failure, calls);
+    atomic_store(&failures_left, count);
+    atomic_store(&failure_errno, with_errno);
+    atomic_store(&on, true);
 }
 
+void failing_calls_begin(int calls) { failing_calls_begin_many(calls, 1, EIO); }
+
 bool failing_calls_end(void) {
-    atomic_store(&calls_until_failure, -1);
+    atomic_store(&on, false);
     return atomic_load(&failed);
 }
 
 static bool fails(void) {
-    int left = atomic_load(&calls_until_failure);
-    while (left >= 0 && !atomic_compare_exchange_weak(&calls_until_failure, &left, left - 1)) {
+    if (!atomic_load(&on) || atomic_fetch_sub(&calls_until_failure, 1) > 0) {
+        return false;
     }
-    if (left == 0) {
-        atomic_store(&failed, true);
-        errno = EIO;
+    atomic_store(&calls_until_failure, 0);
+    if (atomic_fetch_sub(&failures_left, 1) <= 0) {
+        atomic_store(&failures_left, 0);
+        return false;
     }
-    return left == 0;
+    atomic_store(&failed, true);
+    errno = atomic_load(&failure_errno);
+    return true;
 }
 
 /* NOLINTBEGIN(bugprone-reserved-identifier): the linker's names */
@@ -65,6 +76,7 @@ WRAP(int, rename, (const char *from, const char *to), (from, to), -1)
 WRAP(int, renameat2,
      (int from_folder, const char *from, int to_folder, const char *to, unsigned flags),
      (from_folder, from, to_folder, to, flags), -1)
+WRAP(int, unlink, (const char *name), (name), -1)
 WRAP(int, link, (const char *from, const char *to), (from, to), -1)
 WRAP(int, mkdir, (const char *name, mode_t mode), (name, mode), -1)
 WRAP(int, fstat64, (int fd, struct stat64 *out), (fd, out), -1)

@@ -5,8 +5,13 @@
 
 #include "base/base.h"
 
+#include <limits.h>
+
 /* The next call but `calls` fails, of whatever thread, and no other one. */
 void failing_calls_begin(int calls);
+/* And the `count` - 1 after it fail too; what the system is asked for with this errno. */
+enum { FAILING_CALLS_ALL = INT_MAX };
+void failing_calls_begin_many(int calls, int count, int with_errno);
 /* Whether one has failed. */
 bool failing_calls_end(void);
 

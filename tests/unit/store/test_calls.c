@@ -5,6 +5,7 @@
 #include "observe/log.h"
 #include "place.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -496,6 +497,58 @@ static void a_restore_survives_every_call_that_fails(void **state) {
     assert_false(failed);
 }
 
+/* Where one fails, so do the next: a disk that is gone, a file system without links. */
+static void a_restore_on_a_failing_disk_is_the_one_or_the_other(void **state) {
+    const char *path = *state;
+    char file[NAME_BYTES];
+    beside(path, ".backup", file);
+    for (int count = 2; count < 8; count++) {
+        bool failed = true;
+        for (int calls = 0; failed && calls < CALLS_MAXIMUM; calls++) {
+            struct error err;
+            remove_store(path);
+            struct world world;
+            world_open(&world, path);
+            world_create_run(&world);
+            assert_true(store_backup(path, file, NULL, &err));
+            world_create_run(&world);
+            world_close(&world);
+            failing_calls_begin_many(calls, count, EIO);
+            bool ok =
+                store_stage_restore(path, file, NULL, &err) && store_finish_restore(path, &err);
+            failed = failing_calls_end();
+            assert_true(ok || failed);
+            bool decided = ok || store_restore_is_staged(path);
+            char kept[NAME_BYTES];
+            decided = decided || access(beside(path, ".before-restore", kept), F_OK) == 0;
+            assert_is_store(path, decided ? 1 : 2);
+        }
+        assert_false(failed);
+    }
+}
+
+static void what_the_system_says_comes_with_advice(void **state) {
+    const struct {
+        int with_errno;
+        const char *advice;
+    } cases[] = {{ENOSPC, "make room"},
+                 {EDQUOT, "make room"},
+                 {EROFS, "mount the disk for writing"},
+                 {EACCES, "let the user with id"},
+                 {EPERM, "let the user with id"},
+                 {EIO, "look after the disk"}};
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct store *store;
+        struct error err;
+        failing_calls_begin_many(1, FAILING_CALLS_ALL,
+                                 cases[i].with_errno); /* the folder is there */
+        assert_false(store_open(&(struct store_options){.location = *state}, &store, &err));
+        failing_calls_end();
+        assert_non_null(strstr(err.message, cases[i].advice));
+        assert_non_null(strstr(err.message, *state));
+    }
+}
+
 static void looking_for_the_daemon_survives_every_call_that_fails(void **state) {
     struct world world;
     world_open(&world, *state);
@@ -526,6 +579,8 @@ int main(void) {
         PLACE_TEST(opening_survives_every_call_that_fails),
         PLACE_TEST(a_backup_survives_every_call_that_fails),
         PLACE_TEST(a_restore_survives_every_call_that_fails),
+        PLACE_TEST(a_restore_on_a_failing_disk_is_the_one_or_the_other),
+        PLACE_TEST(what_the_system_says_comes_with_advice),
         PLACE_TEST(looking_for_the_daemon_survives_every_call_that_fails),
     };
     log_set_level((enum log_level)(LOG_ERROR + 1)); /* each failure is one line */
