@@ -96,6 +96,21 @@ static void a_created_run_reads_back_as_it_was(void **state) {
     assert_same_run(&unusual, &read);
 }
 
+static void long_names_read_back_as_they_were(void **state) {
+    struct world *world = *state;
+    char owner[2000];
+    memset(owner, 'o', sizeof owner - 1);
+    owner[sizeof owner - 1] = '\0';
+    for (int i = 0; i < 3; i++) {
+        struct run run = world_run(world);
+        run.owner = owner;
+        run.model_name = owner + i;
+        world_create(world, &run);
+        struct run read = world_get_run(world, run.key);
+        assert_same_run(&run, &read);
+    }
+}
+
 static void a_large_run_reads_back_as_it_was(void **state) {
     struct world *world = *state;
     size_t size_bytes = 3 << 20;
@@ -531,6 +546,7 @@ static void readers_see_whole_moments_while_others_write(void **state) {
 size_t conformance_run_tests(struct CMUnitTest *out_tests) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_created_run_reads_back_as_it_was),
+        cmocka_unit_test(long_names_read_back_as_they_were),
         cmocka_unit_test(a_large_run_reads_back_as_it_was),
         cmocka_unit_test(what_is_not_there_is_not_found),
         cmocka_unit_test(a_run_is_created_once),

@@ -125,19 +125,19 @@ static bool open_source(struct sqlite_connection *source, const char *path, stru
     if (access(path, R_OK) != 0) {
         return error_set_errno(err, ERROR_STORE, errno, "cannot read %s", path);
     }
-    /* A store in use needs its index of the log, which is shared in a file; a backup may lie where nothing can be
-     * written. */
-    bool writable = access(path, W_OK) == 0;
-    if (!open_plain(source, path, writable ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY, err)) {
+    /* Where it cannot be written, SQLite opens it for reading. */
+    if (!open_plain(source, path, SQLITE_OPEN_READWRITE, err)) {
         return false;
     }
     if (check_source(source, path, err)) {
         return true;
     }
-    bool closed = (sqlite3_errcode(source->db) & 0xff) == SQLITE_CANTOPEN;
+    int primary = sqlite3_errcode(source->db) & 0xff;
+    bool shut_out = (primary == SQLITE_CANTOPEN || primary == SQLITE_READONLY) &&
+                    sqlite3_db_readonly(source->db, "main") == 1;
     sqlite_connection_close(source);
     char *log CLEANUP(free_pointer) = with_ending(path, "-wal");
-    return !writable && closed && !exists(log) && open_immutable(source, path, err);
+    return shut_out && !exists(log) && open_immutable(source, path, err);
 }
 
 /* Since the source's connection is within a transaction that reads, all steps copy the same moment of it, whatever is

@@ -141,6 +141,7 @@ bool store_lock_begin_migration(struct store_lock *lock, struct error *err) {
 
 void store_lock_end_migration(struct store_lock *lock) {
     struct flock unwanted = byte_lock(F_UNLCK, MIGRATION_BYTE);
-    int failed = fcntl(lock->fd, F_OFD_SETLK, &unwanted);
-    ASSERT(failed == 0);
+    /* If it fails (the kernel is out of locks) the lock ends with the descriptor: nobody else has to migrate by now. */
+    int ignored = fcntl(lock->fd, F_OFD_SETLK, &unwanted);
+    (void)ignored;
 }

@@ -184,6 +184,35 @@ static void a_backup_of_what_is_no_store_makes_no_file(void **state) {
     assert_false(exists(file, ".partial"));
 }
 
+/* As on a disk that can only be read: SQLite cannot make its files beside the store. */
+static void a_store_that_cannot_be_written_is_backed_up(void **state) {
+    const char *path = *state;
+    char name[NAME_BYTES];
+    char folder[NAME_BYTES];
+    char target_folder[NAME_BYTES];
+    char file[NAME_BYTES];
+    make_store(path, 2);
+    beside(path, " 100%?#", name);
+    assert_int_equal(rename(path, name), 0);
+    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path), path);
+    const char *target = place_make();
+    snprintf(target_folder, sizeof target_folder, "%.*s", (int)(strrchr(target, '/') - target),
+             target);
+    beside(target, ".backup", file);
+    assert_int_equal(chmod(name, 0444), 0);
+    assert_int_equal(chmod(folder, 0555), 0);
+    assert_int_equal(chmod(target_folder, 0777), 0);
+    bool is_root = geteuid() == 0; /* whom no mode keeps out */
+    assert_true(!is_root || seteuid(65534) == 0);
+    struct error err;
+    bool ok = store_backup(name, file, NULL, &err);
+    assert_true(!is_root || seteuid(0) == 0);
+    assert_int_equal(chmod(folder, 0700), 0);
+    must(ok, &err);
+    assert_int_equal(count_runs(file), 2);
+    place_discard(target);
+}
+
 /* --- restore ----------------------------------------------------------------------------------------- */
 
 static void a_restored_store_is_as_it_was_at_the_backup(void **state) {
@@ -416,6 +445,7 @@ int main(void) {
         PLACE_TEST(a_backup_is_one_moment_of_a_busy_store),
         PLACE_TEST(a_backup_harms_no_file_that_is_there),
         PLACE_TEST(a_backup_of_what_is_no_store_makes_no_file),
+        PLACE_TEST(a_store_that_cannot_be_written_is_backed_up),
         PLACE_TEST(a_restored_store_is_as_it_was_at_the_backup),
         PLACE_TEST(a_backup_is_restored_where_there_is_no_store),
         PLACE_TEST(what_is_no_whole_backup_is_refused_and_changes_nothing),

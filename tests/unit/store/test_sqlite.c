@@ -189,6 +189,53 @@ static void a_damaged_store_says_so(void **state) {
     assert_contains(open_fails(path, true).message, "damaged");
 }
 
+static void every_failure_of_sqlites_is_a_sentence(void **state) {
+    (void)state;
+    const struct {
+        int code;
+        const char *words;
+    } cases[] = {{SQLITE_FULL, "disk is full"},
+                 {SQLITE_IOERR_WRITE, "disk fails"},
+                 {SQLITE_READONLY_DIRECTORY, "cannot be written"},
+                 {SQLITE_PERM, "cannot be written"},
+                 {SQLITE_AUTH, "cannot be written"},
+                 {SQLITE_CANTOPEN, "cannot be opened"},
+                 {SQLITE_BUSY_SNAPSHOT, "another process"},
+                 {SQLITE_LOCKED, "another process"},
+                 {SQLITE_NOTADB, "not an orrery store"},
+                 {SQLITE_CORRUPT_INDEX, "damaged"},
+                 {SQLITE_NOMEM, "memory"},
+                 {SQLITE_TOOBIG, "too large"},
+                 {SQLITE_MISUSE, "a bug in orrery"}};
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct error err;
+        assert_false(sqlite_fail(NULL, cases[i].code, &err));
+        assert_int_equal(err.kind, ERROR_STORE);
+        assert_contains(err.message, cases[i].words);
+    }
+}
+
+static void a_file_without_a_folder_in_its_name_lies_here(void **state) {
+    const char *path = *state;
+    char here[1000];
+    char *folder = must_strdup(path);
+    *strrchr(folder, '/') = '\0';
+    assert_non_null(getcwd(here, sizeof here));
+    assert_int_equal(chdir(folder), 0);
+    struct world world;
+    world_open(&world, "store.db");
+    world_create_run(&world);
+    world_close(&world);
+    struct error err;
+    assert_true(store_backup("store.db", "store.backup", NULL, &err));
+    assert_true(store_stage_restore("store.db", "store.backup", NULL, &err));
+    assert_true(store_finish_restore("store.db", &err));
+    assert_int_equal(chdir(here), 0);
+    struct stat status;
+    assert_int_equal(stat(path, &status), 0);
+    free(folder);
+}
+
 /* --- locking --------------------------------------------------------------------------------------- */
 
 static void a_second_daemon_is_refused_and_told_who_is_first(void **state) {
@@ -200,6 +247,26 @@ static void a_second_daemon_is_refused_and_told_who_is_first(void **state) {
     assert_contains(open_fails(path, true).message, pid);
     world_close(&world);
     world_open(&world, path); /* and the lock ends with its holder */
+    world_close(&world);
+}
+
+static void a_process_id_is_believed_only_of_who_has_the_lock_open(void **state) {
+    const char *path = *state;
+    char name[300];
+    snprintf(name, sizeof name, "%s.lock", path);
+    struct world world;
+    world_open(&world, path);
+    const char *const contents[] = {"1\n", "2147483647\n", ""};
+    for (size_t i = 0; i < COUNT_OF(contents); i++) {
+        FILE *lock = fopen(name, "w");
+        fputs(contents[i], lock);
+        fclose(lock);
+        int64_t pid = 0;
+        struct error err;
+        assert_false(store_find_daemon(path, &pid, &err));
+        assert_contains(err.message, "cannot be seen from here");
+    }
+    assert_contains(open_fails(path, true).message, "another orrery");
     world_close(&world);
 }
 
@@ -529,6 +596,49 @@ static void a_rare_status_in_a_long_history_comes_in_short_pages(void **state) {
     world_close(&world);
 }
 
+/* A run whose executions lie far apart, with another's between; and a cursor that is no execution of it. */
+static void a_number_for_a_cursor_is_looked_for_in_steps(void **state) {
+    enum { OLD = 3, OTHERS = 12000, NEW = 11000, ALL = OLD + OTHERS + NEW };
+    struct world world;
+    world_open(&world, *state);
+    int64_t run_key = world_create_run(&world);
+    int64_t other_run_key = world_create_run(&world);
+    struct store_record *records = must_alloc_zeroed(ALL, sizeof *records);
+    struct store_write *writes = must_alloc_zeroed(ALL, sizeof *writes);
+    struct volley volley = {0};
+    for (int i = 0; i < ALL; i++) {
+        bool others = i >= OLD && i < OLD + OTHERS;
+        records[i].executions[0] = world_execution(&world, world.now_us, EXECUTION_SKIPPED);
+        records[i].execution_count = 1;
+        writes[i] = (struct store_write){.kind = STORE_RECORD,
+                                         .run_key = others ? other_run_key : run_key,
+                                         .record = &records[i]};
+        volley_submit(&world, &volley, &writes[i]);
+    }
+    volley_wait(&volley, ALL);
+    struct execution_filter filter = {.run_key = run_key,
+                                      .since = WALL_TIME_NONE,
+                                      .until = WALL_TIME_NONE,
+                                      .before_key = records[OLD + OTHERS - 1].executions[0].key,
+                                      .limit = 10};
+    struct execution *page;
+    size_t count = 0;
+    int pages = 0;
+    struct error err;
+    do {
+        assert_true(store_list_executions(world.reader, &filter, &world.arena, &page, &count,
+                                          &filter.before_key, &err));
+        pages++;
+    } while (count == 0 && filter.before_key != 0);
+    assert_int_equal(pages, 2);
+    assert_int_equal(count, OLD);
+    assert_int_equal(page[0].key, records[OLD - 1].executions[0].key);
+    assert_int_equal(filter.before_key, 0);
+    free(records);
+    free(writes);
+    world_close(&world);
+}
+
 static void a_cursor_that_is_gone_is_found_in_a_long_history_too(void **state) {
     struct world world;
     world_open(&world, *state);
@@ -631,7 +741,10 @@ int main(void) {
         PLACE_TEST(another_programs_database_is_refused_and_left_alone),
         PLACE_TEST(a_newer_store_is_refused),
         PLACE_TEST(a_damaged_store_says_so),
+        PLACE_TEST(every_failure_of_sqlites_is_a_sentence),
+        PLACE_TEST(a_file_without_a_folder_in_its_name_lies_here),
         PLACE_TEST(a_second_daemon_is_refused_and_told_who_is_first),
+        PLACE_TEST(a_process_id_is_believed_only_of_who_has_the_lock_open),
         PLACE_TEST(a_command_writes_beside_the_daemon),
         PLACE_TEST(a_command_does_not_migrate_under_a_daemon),
         PLACE_TEST(a_store_of_version_1_opens_and_keeps_everything),
@@ -640,6 +753,7 @@ int main(void) {
         PLACE_TEST(a_write_that_the_schema_refuses_is_not_the_stores_failure),
         PLACE_TEST(a_rare_status_in_a_long_history_comes_in_short_pages),
         PLACE_TEST(a_cursor_that_is_gone_is_found_in_a_long_history_too),
+        PLACE_TEST(a_number_for_a_cursor_is_looked_for_in_steps),
         PLACE_TEST(what_was_acknowledged_survives_a_kill),
     };
     return cmocka_run_group_tests_name("store: sqlite", tests, NULL, NULL);

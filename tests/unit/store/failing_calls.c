@@ -1,0 +1,111 @@
+#include "failing_calls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static atomic_bool on;
+static atomic_int calls_until_failure;
+static atomic_int failures_left;
+static atomic_int failure_errno;
+static atomic_bool failed;
+
+void failing_calls_begin_many(int calls, int count, int with_errno) {
+    atomic_store(&failed, false);
+    atomic_store(&calls_until_failure, calls);
+    atomic_store(&failures_left, count);
+    atomic_store(&failure_errno, with_errno);
+    atomic_store(&on, true);
+}
+
+void failing_calls_begin(int calls) { failing_calls_begin_many(calls, 1, EIO); }
+
+bool failing_calls_end(void) {
+    atomic_store(&on, false);
+    return atomic_load(&failed);
+}
+
+static bool fails(void) {
+    if (!atomic_load(&on) || atomic_fetch_sub(&calls_until_failure, 1) > 0) {
+        return false;
+    }
+    atomic_store(&calls_until_failure, 0);
+    if (atomic_fetch_sub(&failures_left, 1) <= 0) {
+        atomic_store(&failures_left, 0);
+        return false;
+    }
+    atomic_store(&failed, true);
+    errno = atomic_load(&failure_errno);
+    return true;
+}
+
+/* NOLINTBEGIN(bugprone-reserved-identifier): the linker's names */
+#define WRAP(type, name, parameters, arguments, failure)                                           \
+    type __real_##name parameters;                                                                 \
+    type __wrap_##name parameters;                                                                 \
+    type __wrap_##name parameters { return fails() ? (failure) : __real_##name arguments; }
+
+WRAP(int, sqlite3_step, (sqlite3_stmt * statement), (statement), SQLITE_IOERR_READ)
+WRAP(int, sqlite3_exec,
+     (sqlite3 * db, const char *sql, int (*each)(void *, int, char **, char **), void *context,
+      char **message),
+     (db, sql, each, context, message), SQLITE_IOERR_READ)
+WRAP(int, sqlite3_prepare_v2,
+     (sqlite3 * db, const char *sql, int bytes, sqlite3_stmt **out, const char **tail),
+     (db, sql, bytes, out, tail), SQLITE_NOMEM)
+WRAP(int, sqlite3_prepare_v3,
+     (sqlite3 * db, const char *sql, int bytes, unsigned flags, sqlite3_stmt **out,
+      const char **tail),
+     (db, sql, bytes, flags, out, tail), SQLITE_NOMEM)
+WRAP(int, sqlite3_open_v2, (const char *name, sqlite3 **out, int flags, const char *vfs),
+     (name, out, flags, vfs), SQLITE_CANTOPEN)
+WRAP(sqlite3_backup *, sqlite3_backup_init,
+     (sqlite3 * target, const char *target_name, sqlite3 *source, const char *source_name),
+     (target, target_name, source, source_name), NULL)
+WRAP(int, sqlite3_backup_step, (sqlite3_backup * backup, int pages), (backup, pages), SQLITE_FULL)
+WRAP(int, sqlite3_wal_checkpoint_v2,
+     (sqlite3 * db, const char *name, int mode, int *out_log, int *out_moved),
+     (db, name, mode, out_log, out_moved), SQLITE_IOERR_WRITE)
+WRAP(int, fsync, (int fd), (fd), -1)
+WRAP(int, rename, (const char *from, const char *to), (from, to), -1)
+WRAP(int, renameat2,
+     (int from_folder, const char *from, int to_folder, const char *to, unsigned flags),
+     (from_folder, from, to_folder, to, flags), -1)
+WRAP(int, unlink, (const char *name), (name), -1)
+WRAP(int, link, (const char *from, const char *to), (from, to), -1)
+WRAP(int, mkdir, (const char *name, mode_t mode), (name, mode), -1)
+WRAP(int, fstat64, (int fd, struct stat64 *out), (fd, out), -1)
+WRAP(ssize_t, pread64, (int fd, void *bytes, size_t size, off64_t offset),
+     (fd, bytes, size, offset), -1)
+WRAP(ssize_t, pwrite64, (int fd, const void *bytes, size_t size, off64_t offset),
+     (fd, bytes, size, offset), -1)
+WRAP(int, ftruncate64, (int fd, off64_t size), (fd, size), -1)
+WRAP(int, pthread_create,
+     (pthread_t * out, const pthread_attr_t *attributes, void *(*run)(void *), void *context),
+     (out, attributes, run, context), EAGAIN)
+
+int __real_open64(const char *name, int flags, ...);
+int __wrap_open64(const char *name, int flags, ...);
+int __wrap_open64(const char *name, int flags, ...) {
+    va_list arguments;
+    va_start(arguments, flags);
+    mode_t mode = (flags & O_CREAT) == 0 ? 0 : va_arg(arguments, mode_t);
+    va_end(arguments);
+    return fails() ? -1 : __real_open64(name, flags, mode);
+}
+
+int __real_fcntl64(int fd, int command, ...);
+int __wrap_fcntl64(int fd, int command, ...);
+int __wrap_fcntl64(int fd, int command, ...) {
+    va_list arguments;
+    va_start(arguments, command);
+    void *argument = va_arg(arguments, void *);
+    va_end(arguments);
+    return fails() ? -1 : __real_fcntl64(fd, command, argument);
+}
+/* NOLINTEND(bugprone-reserved-identifier) */
