@@ -14,6 +14,11 @@ bool api_new(const struct api_options *options, struct api **out_api, struct err
     api->serial = atomic_fetch_add(&newest_serial, 1) + 1;
     atomic_init(&api->state, API_STARTING);
     pthread_mutex_init(&api->mutex, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&api->predictions_ended, &attributes);
+    pthread_condattr_destroy(&attributes);
     if (options->rate_limit > 0) {
         api->limiter = rate_limiter_new(options->rate_limit);
     }
@@ -30,6 +35,7 @@ void api_free(struct api *api) {
     }
     free(api->readers);
     rate_limiter_free(api->limiter);
+    pthread_cond_destroy(&api->predictions_ended);
     pthread_mutex_destroy(&api->mutex);
     free(api);
 }
@@ -62,10 +68,34 @@ bool call_find_reader(struct call *call, struct error *err) {
     return true;
 }
 
+/* --- the end of predictions ----------------------------------------------------------------------- */
+
+void call_end_prediction(struct api *api) {
+    bool was_last = atomic_fetch_sub(&api->predictions, 1) == 1;
+    if (was_last && atomic_load(&api->state) == API_DRAINING) {
+        pthread_mutex_lock(&api->mutex);
+        pthread_cond_broadcast(&api->predictions_ended);
+        pthread_mutex_unlock(&api->mutex);
+    }
+}
+
+void api_wait_for_predictions(struct api *api, struct monotonic_time deadline) {
+    ASSERT(atomic_load(&api->state) == API_DRAINING);
+    struct timespec until = {.tv_sec = (time_t)(deadline.us / US_PER_SECOND),
+                             .tv_nsec = (long)(deadline.us % US_PER_SECOND) * 1000};
+    int failure = 0;
+    pthread_mutex_lock(&api->mutex);
+    while (atomic_load(&api->predictions) > 0 && failure == 0) {
+        failure = pthread_cond_timedwait(&api->predictions_ended, &api->mutex, &until);
+    }
+    pthread_mutex_unlock(&api->mutex);
+}
+
 /* --- one call ----------------------------------------------------------------------------------- */
 
-static bool check_state(const struct api *api, struct error *err) {
-    switch (atomic_load_explicit(&api->state, memory_order_relaxed)) {
+static bool check_state(const struct call *call, struct error *err) {
+    int state = call->request->is_late ? (int)API_DRAINING : atomic_load(&call->api->state);
+    switch (state) {
     case API_STARTING:
         return error_set(err, ERROR_UNAVAILABLE, "the server is starting");
     case API_DRAINING:
@@ -130,7 +160,7 @@ static struct call *begin(struct http_request *request, struct api *api) {
 
 /* Credentials and what the handler reads come from the store in one go. */
 static bool admit_and_handle(struct call *call, struct error *err) {
-    if (!check_state(call->api, err) || !call_find_reader(call, err) ||
+    if (!check_state(call, err) || !call_find_reader(call, err) ||
         !store_reader_begin(call->reader, err)) {
         return false;
     }

@@ -37,6 +37,9 @@ void api_free(struct api *api);
 enum api_state { API_STARTING, API_READY, API_DRAINING };
 void api_set_state(struct api *api, enum api_state state);
 
+/* While it is draining: waits until no prediction is under way any more, until the deadline (clock_system's) at most. */
+void api_wait_for_predictions(struct api *api, struct monotonic_time deadline);
+
 /* For struct http_options; the context is the api. */
 void api_handle(struct http_request *request, void *api);
 void api_refuse(struct http_request *request, const struct error *err, void *api);

@@ -15,7 +15,8 @@ struct api {
     _Atomic int state;
     struct rate_limiter *limiter; /* NULL: no limit */
     _Atomic uint32_t predictions; /* under way */
-    pthread_mutex_t mutex;        /* for the readers */
+    pthread_mutex_t mutex;        /* for the readers, and the end of the predictions */
+    pthread_cond_t predictions_ended;
     struct store_reader **readers;
     size_t reader_count;
 };
@@ -42,6 +43,9 @@ static inline uint64_t call_store_tag(const struct call *call) {
 
 /* Fills `reader`. */
 MUST_CHECK bool call_find_reader(struct call *call, struct error *err);
+
+/* One prediction less is under way. Any thread. */
+void call_end_prediction(struct api *api);
 
 /* The run that the path names, if the caller may see it: ERROR_NOT_FOUND otherwise, whatever the reason. */
 MUST_CHECK bool call_get_run(struct call *call, struct run *out_run, struct error *err);

@@ -137,19 +137,25 @@ struct prediction {
     struct call *call;
 };
 
-/* On the dispatcher's thread. The answer is given from here: were the request to go back to its own thread first, and
- * the client gone by then, nobody would free the result. */
+static void answer_failure(struct http_request *request) {
+    struct prediction *prediction = request->user;
+    request->user = prediction->call;
+    answer_error(request, &prediction->job.err);
+}
+
+/* On the dispatcher's thread. A result goes into the exchange here and now: of a client that has gone, no further step
+ * would come to free it. */
 static void on_predicted(struct dispatch_job *job) {
     struct prediction *prediction = job->context;
-    struct http_request *request = prediction->call->request;
-    atomic_fetch_sub(&prediction->call->api->predictions, 1);
-    request->user = prediction->call;
+    struct call *call = prediction->call;
+    call_end_prediction(call->api);
     if (job->status == EXECUTION_SUCCEEDED) {
-        http_answer_taking(request, 200, "application/json", job->result, job->result_bytes);
+        call->request->user = call;
+        http_answer_taking(call->request, 200, "application/json", job->result, job->result_bytes);
         return;
     }
-    free(job->result);
-    answer_error(request, &job->err);
+    ASSERT(job->result == NULL);
+    http_continue(call->request, answer_failure);
 }
 
 /* What is asked: the parameters themselves ({"data": …} or {"inputs": …}), or, as for a scheduled run,

@@ -21,6 +21,11 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+/* Descriptors that connections leave alone: of the process as a whole (the writer's files, timers, mailboxes, inotify,
+ * what a checkpoint or the zones open for a moment); a worker's socket and those of its start; an HTTP thread's reader
+ * and epoll. */
+enum { DESCRIPTORS_KEPT = 64, DESCRIPTORS_PER_WORKER = 4, DESCRIPTORS_PER_HTTP_THREAD = 8 };
+
 struct daemon {
     const struct settings *settings;
     int signal_fd;
@@ -96,23 +101,23 @@ static bool start_store(struct daemon *daemon, struct error *err) {
     return true;
 }
 
-/* As many connections as the settings allow and descriptors are there for, beside those of the store, the workers
- * and whatever else. */
+/* How many connections may be open, so that they never use up the descriptors that the store, new workers and what is
+ * read from disk need. */
 static uint32_t connection_maximum(const struct settings *settings) {
-    enum { OTHER_DESCRIPTORS = 128, DESCRIPTORS_PER_THREAD = 8, CONNECTIONS_MINIMUM = 16 };
-    struct rlimit limit;
     int64_t wanted = settings->connections;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > (rlim_t)INT32_MAX) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
         return (uint32_t)wanted;
     }
-    int64_t others =
-        OTHER_DESCRIPTORS + DESCRIPTORS_PER_THREAD * (settings->workers + settings->http_threads);
-    int64_t most = MAX_OF((int64_t)limit.rlim_cur - others, (int64_t)CONNECTIONS_MINIMUM);
-    if (wanted > most) {
-        log_event(LOG_WARNING, "connections_limited", LOG_INTEGER("connections", most),
-                  LOG_INTEGER("descriptors", (int64_t)limit.rlim_cur));
+    int64_t kept = DESCRIPTORS_KEPT + settings->workers * DESCRIPTORS_PER_WORKER +
+                   settings->http_threads * DESCRIPTORS_PER_HTTP_THREAD;
+    int64_t room = MAX_OF((int64_t)limit.rlim_cur - kept, settings->http_threads);
+    if (wanted > room) {
+        log_event(LOG_WARNING, "connections_capped", LOG_INTEGER("asked", wanted),
+                  LOG_INTEGER("connections", room),
+                  LOG_INTEGER("descriptor_limit", (int64_t)limit.rlim_cur));
     }
-    return (uint32_t)MIN_OF(wanted, most);
+    return (uint32_t)MIN_OF(wanted, room);
 }
 
 static bool start_http(struct daemon *daemon, struct error *err) {
@@ -216,23 +221,22 @@ static void restore_signals(struct daemon *daemon) {
 }
 
 /* In this order: nothing new comes from outside; what runs ends or is handed back; the store writes what it was
- * given; then whoever still waits for an answer gets one, and the connections close. */
+ * given; then whoever still waits for an answer gets one, and the connections close. Until then whoever connects is
+ * told that the server is shutting down. */
 static void stop(struct daemon *daemon) {
-    struct monotonic_time began = clock_monotonic_now(clock_system());
+    struct monotonic_time deadline = clock_monotonic_now(clock_system());
+    deadline.us += daemon->settings->drain_limit.us;
     if (daemon->api != NULL) {
         api_set_state(daemon->api, API_DRAINING);
     }
     if (daemon->http != NULL) {
-        http_server_quiesce(daemon->http);
+        http_server_drain(daemon->http);
     }
     if (daemon->scheduler != NULL) {
         scheduler_stop(daemon->scheduler);
     }
     if (daemon->http != NULL) {
-        /* Predictions, too, may end within the limit. */
-        int64_t spent_us = monotonic_time_since(clock_monotonic_now(clock_system()), began).us;
-        int64_t left_us = daemon->settings->drain_limit.us - spent_us;
-        http_server_wait(daemon->http, MAX_OF(left_us, INT64_C(0)) / US_PER_MS);
+        api_wait_for_predictions(daemon->api, deadline);
     }
     if (daemon->dispatcher != NULL) {
         dispatcher_stop(daemon->dispatcher);
@@ -286,7 +290,7 @@ static bool run(struct daemon *daemon, struct error *err) {
     return true;
 }
 
-/* As many descriptors as the system allows: connections must not use up those that new workers need. */
+/* As many descriptors as the system allows. */
 static void raise_descriptor_limit(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {

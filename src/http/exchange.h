@@ -82,7 +82,9 @@ struct http_server {
     struct MHD_Daemon *daemon;
     int listen_fd;
     char address[80];
-    _Atomic bool quiescing;
+    _Atomic bool draining;
+    _Atomic uint32_t connection_count;
+    _Atomic bool is_flooded;   /* it was said that no further connection is accepted */
     _Atomic size_t body_bytes; /* that large bodies take now */
     struct gate handling;      /* handlers and steps that run */
     struct gate deferred;      /* requests that another thread has */

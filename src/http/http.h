@@ -39,7 +39,7 @@ struct http_request {
     /* The request's id: from its X-Correlation-ID where that is safe to log (1 to 128 of [A-Za-z0-9._:-]),
      * else made. It is sent back in X-Correlation-ID by http_answer. */
     const char *correlation_id;
-    /* True in a handler or step that began after http_server_quiesce: it must ask nothing new of other
+    /* True in a handler or step that began after http_server_drain: it must ask nothing new of other
      * threads, only answer. */
     bool is_late;
     void *user; /* the handler's; NULL at first */
@@ -97,13 +97,11 @@ MUST_CHECK bool http_server_new(const struct http_options *options, struct http_
                                 struct error *err);
 /* The bound address, "127.0.0.1:43127". */
 const char *http_server_address(const struct http_server *server);
-/* From now on every new request is refused with 503 through `refuse`, on new connections, too: a client that is
- * told so tries elsewhere, one that is not answered hangs. When it returns no handler is running, so nothing new
- * comes from here; deferred requests live on. */
-void http_server_quiesce(struct http_server *server);
-/* Waits until no request is deferred any more, `limit_ms` at most. */
-void http_server_wait(struct http_server *server, int64_t limit_ms);
-/* Stops accepting, waits until no request is deferred any more and, for a few seconds at most, until the answers are sent; then
+/* From now on each request is late, and its connection is closed after the answer. Connections are still accepted: who
+ * asks shall hear that the server is going, not wait in vain. When it returns no handler is running that is not late,
+ * so nothing new comes from here; deferred requests live on. */
+void http_server_drain(struct http_server *server);
+/* Stops accepting. Waits until no request is deferred any more and, for a few seconds at most, until the answers are sent; then
  * closes all. NULL is accepted. */
 void http_server_free(struct http_server *server);
 

@@ -80,7 +80,7 @@ static size_t announced_bytes(struct exchange *exchange) {
 
 static enum MHD_Result queue(struct exchange *exchange) {
     const struct http_options *options = &exchange->server->options;
-    if (atomic_load_explicit(&exchange->server->quiescing, memory_order_relaxed)) {
+    if (atomic_load_explicit(&exchange->server->draining, memory_order_relaxed)) {
         exchange->closes = true;
     }
     if (options->answered != NULL) {
@@ -137,9 +137,6 @@ static void call_handler(struct exchange *exchange) {
     } else if (exchange->is_malformed) {
         error_set(&err, ERROR_MALFORMED, "the path has a bad percent-encoding or a NUL");
         refuse(exchange, &err);
-    } else if (exchange->request.is_late) {
-        error_set(&err, ERROR_UNAVAILABLE, "the server is shutting down");
-        refuse(exchange, &err);
     } else {
         server->options.handle(&exchange->request, server->options.context);
     }
@@ -151,7 +148,7 @@ static enum MHD_Result advance(struct exchange *exchange) {
     bool continues = exchange->state == EXCHANGE_CONTINUES;
     if (exchange->state == EXCHANGE_RECEIVING || continues) {
         gate_enter(&server->handling);
-        exchange->request.is_late = atomic_load(&server->quiescing);
+        exchange->request.is_late = atomic_load(&server->draining);
         if (!exchange->is_counted) {
             gate_enter(&server->sending);
             exchange->is_counted = true;
@@ -215,10 +212,24 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     }
 }
 
+/* Whoever comes beyond the greatest number of connections waits in the kernel's queue. That is said once a flood: it
+ * is over when half of them have gone. */
+static void count_connection(struct http_server *server, bool opened) {
+    uint32_t maximum = server->options.connection_maximum;
+    if (opened) {
+        uint32_t count = atomic_fetch_add(&server->connection_count, 1) + 1;
+        if (count >= maximum && !atomic_exchange(&server->is_flooded, true)) {
+            log_event(LOG_WARNING, "connections_exhausted", LOG_INTEGER("connections", count));
+        }
+    } else if (atomic_fetch_sub(&server->connection_count, 1) - 1 <= maximum / 2) {
+        atomic_store(&server->is_flooded, false);
+    }
+}
+
 static void on_connection(void *context, struct MHD_Connection *connection, void **socket_context,
                           enum MHD_ConnectionNotificationCode what) {
-    (void)context;
     (void)connection;
+    count_connection(context, what == MHD_CONNECTION_NOTIFY_STARTED);
     if (what == MHD_CONNECTION_NOTIFY_STARTED) {
         *socket_context = must_alloc_zeroed(1, sizeof(struct exchange));
     } else {
@@ -269,7 +280,7 @@ static struct MHD_Daemon *start_daemon(struct http_server *server) {
                             MHD_OPTION_URI_LOG_CALLBACK, on_uri, server,                      /**/
                             MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL,                /**/
                             MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,                /**/
-                            MHD_OPTION_NOTIFY_CONNECTION, on_connection, NULL,                /**/
+                            MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,              /**/
                             MHD_OPTION_END);
 }
 
@@ -299,14 +310,10 @@ bool http_server_new(const struct http_options *options, struct http_server **ou
 
 const char *http_server_address(const struct http_server *server) { return server->address; }
 
-void http_server_quiesce(struct http_server *server) {
-    if (server->daemon != NULL && !atomic_exchange(&server->quiescing, true)) {
+void http_server_drain(struct http_server *server) {
+    if (!atomic_exchange(&server->draining, true)) {
         gate_wait(&server->handling, -1);
     }
-}
-
-void http_server_wait(struct http_server *server, int64_t limit_ms) {
-    gate_wait(&server->deferred, limit_ms);
 }
 
 void http_server_free(struct http_server *server) {
@@ -314,7 +321,7 @@ void http_server_free(struct http_server *server) {
         return;
     }
     if (server->daemon != NULL) {
-        http_server_quiesce(server);
+        http_server_drain(server);
         /* The socket stays open until the threads are gone: they may still use it. */
         (void)MHD_quiesce_daemon(server->daemon);
         gate_wait(&server->deferred, -1);

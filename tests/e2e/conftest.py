@@ -47,15 +47,20 @@ class Daemon:
         self.process = None
         self.url = None
         self.log_start = 0
+        self.prefix = []  # a program that runs the daemon, such as unshare(1), in its own place
 
-    def start(self):
+    def spawn(self):
+        """Starts it and waits for nothing."""
         self.log_start = self.log.stat().st_size if self.log.exists() else 0
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [BINARY, "serve", "--listen", "127.0.0.1:0", "--db", str(self.db),
+                [*self.prefix, BINARY, "serve", "--listen", "127.0.0.1:0", "--db", str(self.db),
                  "--models", str(self.models), *self.options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
                 env=self.environment)
+
+    def start(self):
+        self.spawn()
         self.url = "http://" + wait_for(self._address, "the port")
         wait_for(self._is_ready, "readiness")
         return self

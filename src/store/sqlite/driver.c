@@ -12,6 +12,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* That the folder is there must be on disk, or the store could vanish with it. */
+static bool flush_parent(char *folder, struct error *err) {
+    char *slash = strrchr(folder, '/');
+    const char *parent = ".";
+    if (slash == folder) {
+        parent = "/";
+    } else if (slash != NULL) {
+        *slash = '\0';
+        parent = folder;
+    }
+    int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool ok = fd >= 0 && fsync(fd) == 0;
+    int failure = errno;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return ok || error_set_errno(err, ERROR_STORE, failure, "cannot flush the folder %s", parent);
+}
+
 /* Makes the folder if only the folder is missing. */
 static bool make_folder(const char *path, struct error *err) {
     const char *slash = strrchr(path, '/');
@@ -20,9 +39,12 @@ static bool make_folder(const char *path, struct error *err) {
     }
     char *folder = must_strdup(path);
     folder[slash - path] = '\0';
-    bool ok = mkdir(folder, 0700) == 0 || errno == EEXIST;
+    bool made = mkdir(folder, 0700) == 0;
+    bool ok = made || errno == EEXIST;
     if (!ok) {
         error_set_errno(err, ERROR_STORE, errno, "cannot make the folder %s", folder);
+    } else if (made) {
+        ok = flush_parent(folder, err);
     }
     free(folder);
     return ok;

@@ -43,6 +43,10 @@ static bool append_query(void *context, const char *name, const char *value) {
 
 static void handle(struct http_request *request, void *context) {
     (void)context;
+    if (request->is_late && strcmp(request->path, "/open") != 0) {
+        http_answer(request, 503, "text/plain", "late", 4);
+        return;
+    }
     if (strcmp(request->path, "/defer") == 0 || strcmp(request->path, "/continue") == 0) {
         http_defer(request);
         pthread_create(&helper, NULL, answer_elsewhere, request);
@@ -325,11 +329,17 @@ static void garbage_harms_nobody(void **state) {
     close(fd);
 }
 
-static void a_quiet_server_takes_nothing_new(void **state) {
+static void a_draining_server_answers_until_it_is_freed(void **state) {
     (void)state;
     int open = dial();
     ask(open, LINE("GET", "/") "\r\n");
-    http_server_quiesce(server);
+    http_server_drain(server);
+    int fresh = dial();
+    assert_int_equal(strncmp(ask(fresh, LINE("GET", "/") "\r\n"), "HTTP/1.1 503", 12), 0);
+    assert_closed(fresh);
+    fresh = dial();
+    assert_int_equal(strncmp(ask(fresh, LINE("GET", "/open") "\r\n"), "HTTP/1.1 200", 12), 0);
+    assert_closed(fresh);
     char *answer = ask(open, LINE("GET", "/") "\r\n");
     assert_int_equal(strncmp(answer, "HTTP/1.1 503", 12), 0);
     assert_non_null(strcasestr(answer, "Connection: close"));
@@ -372,7 +382,7 @@ int main(void) {
         cmocka_unit_test(a_client_may_ask_before_it_sends),
         cmocka_unit_test(garbage_harms_nobody),
         cmocka_unit_test(addresses_are_read_strictly),
-        cmocka_unit_test(a_quiet_server_takes_nothing_new), /* the last: it stays so */
+        cmocka_unit_test(a_draining_server_answers_until_it_is_freed), /* the last: it stays so */
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
