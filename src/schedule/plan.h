@@ -45,19 +45,22 @@
 
 struct plan_group;
 
-/* What many runs have in common is there once, counted: their timetable, … */
-struct plan_schedule {
-    int64_t key;                /* a hash */
-    struct plan_schedule *next; /* of the same hash */
+/* What begins like this is there once, counted, and found by a hash of what is in it. */
+struct plan_shared {
+    int64_t key;
+    struct plan_shared *next; /* of the same hash */
     uint32_t references;
+};
+
+/* What many runs have in common: their timetable, … */
+struct plan_schedule {
+    struct plan_shared shared;
     struct timetable timetable;
 };
 
 /* … and how they are run. Immutable once it is in the plan. */
 struct plan_terms {
-    int64_t key;             /* a hash */
-    struct plan_terms *next; /* of the same hash */
-    uint32_t references;
+    struct plan_shared shared;
     char *owner; /* owned, as the next */
     char *model_name;
     struct plan_group *owner_group; /* NULL until it is in the plan, as the next */
@@ -160,11 +163,9 @@ struct plan_backfill {
 
 /* A model, an owner, or all of them: what bounds how many executions are under way. */
 struct plan_group {
-    int64_t key;             /* a hash */
-    struct plan_group *next; /* of the same hash */
-    uint32_t references;     /* of terms */
-    char *name;              /* owned; NULL: of all */
-    enum plan_place place;   /* which kind of room it is */
+    struct plan_shared shared; /* by terms */
+    char *name;                /* owned; NULL: of all */
+    enum plan_place place;     /* which kind of room it is */
     uint32_t running;
     uint32_t limit;
     uint32_t concurrency; /* of a model: how many the dispatcher runs at the same moment */
@@ -212,7 +213,7 @@ struct plan {
     struct plan_effects effects;
     struct plan_options options;
     struct map entries;   /* run key -> struct plan_entry */
-    struct map schedules; /* hash -> struct plan_schedule, in chains; so the next three */
+    struct map schedules; /* struct plan_schedule by hash, as the next three */
     struct map terms;
     struct map models; /* struct plan_group */
     struct map owners;

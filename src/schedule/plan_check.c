@@ -43,10 +43,11 @@ static void check_entry(const struct plan_entry *entry, struct census *census) {
 static void check_groups(const struct plan *plan, const struct map *groups, struct census *census) {
     uint32_t running = 0;
     for (size_t i = 0; i < groups->capacity; i++) {
-        for (const struct plan_group *group = groups->places[i]; group != NULL;
-             group = group->next) {
+        for (const struct plan_shared *shared = groups->places[i]; shared != NULL;
+             shared = shared->next) {
+            const struct plan_group *group = CONTAINER_OF(shared, struct plan_group, shared);
             bool awaited = group->slots.count > 0 || group->executions.count > 0;
-            ASSERT(group->references > 0 && group->limit > 0);
+            ASSERT(shared->references > 0 && group->limit > 0);
             /* Nobody waits for room that is there without being remembered. */
             ASSERT(!awaited || group->running >= group->limit || !list_is_empty(&group->roomy));
             census->in_rooms -= group->slots.count + group->executions.count;

@@ -27,11 +27,11 @@ struct plan_terms *terms_pinned(struct plan *plan, const struct plan_terms *term
 struct plan_schedule *schedule_in_zone(struct plan *plan, const struct plan_schedule *schedule,
                                        const struct zone *zone);
 static inline struct plan_terms *terms_ref(struct plan_terms *terms) {
-    terms->references++;
+    terms->shared.references++;
     return terms;
 }
 static inline struct plan_schedule *schedule_ref(struct plan_schedule *schedule) {
-    schedule->references++;
+    schedule->shared.references++;
     return schedule;
 }
 void terms_unref(struct plan *plan, struct plan_terms *terms);
