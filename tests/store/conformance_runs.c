@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -352,6 +353,25 @@ static void the_scheduler_loads_runs_that_may_fire(void **state) {
 
 /* --- API keys -------------------------------------------------------------------------------------- */
 
+static void many_api_keys_are_listed_oldest_first(void **state) {
+    struct world *world = *state;
+    enum { KEYS = 40 };
+    for (int i = 0; i < KEYS; i++) {
+        struct api_key key = {.owner = "alice", .created_at = {i}, .revoked_at = WALL_TIME_NONE};
+        snprintf(key.id, sizeof key.id, "%016x", (unsigned)(KEYS - i));
+        struct store_write create = {.kind = STORE_CREATE_API_KEY, .api_key = &key};
+        world_write(world, &create);
+    }
+    struct api_key *keys;
+    size_t count;
+    struct error err;
+    assert_true(store_list_api_keys(world->reader, &world->arena, &keys, &count, &err));
+    assert_int_equal(count, KEYS);
+    for (int i = 0; i < KEYS; i++) {
+        assert_int_equal(keys[i].created_at.us, i);
+    }
+}
+
 static void api_keys_are_kept_listed_and_revoked(void **state) {
     struct world *world = *state;
     struct api_key first = {.id = "00112233445566aa",
@@ -557,6 +577,7 @@ size_t conformance_run_tests(struct CMUnitTest *out_tests) {
         cmocka_unit_test(lists_are_pages_in_the_order_of_creation_with_the_total),
         cmocka_unit_test(totals_follow_updates_and_deletes),
         cmocka_unit_test(the_scheduler_loads_runs_that_may_fire),
+        cmocka_unit_test(many_api_keys_are_listed_oldest_first),
         cmocka_unit_test(api_keys_are_kept_listed_and_revoked),
         cmocka_unit_test(a_reopened_store_is_the_same),
         cmocka_unit_test(refused_writes_do_not_harm_their_companions),

@@ -6,6 +6,7 @@
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -76,6 +77,7 @@ WRAP(int, rename, (const char *from, const char *to), (from, to), -1)
 WRAP(int, renameat2,
      (int from_folder, const char *from, int to_folder, const char *to, unsigned flags),
      (from_folder, from, to_folder, to, flags), -1)
+WRAP(int, eventfd, (unsigned count, int flags), (count, flags), -1)
 WRAP(int, unlink, (const char *name), (name), -1)
 WRAP(int, link, (const char *from, const char *to), (from, to), -1)
 WRAP(int, mkdir, (const char *name, mode_t mode), (name, mode), -1)

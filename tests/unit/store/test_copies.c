@@ -169,6 +169,39 @@ static void a_backup_harms_no_file_that_is_there(void **state) {
     assert_int_equal(err.kind, ERROR_CONFLICT);
 }
 
+static void a_backup_does_not_disturb_another_to_the_same_file(void **state) {
+    const char *path = *state;
+    char file[NAME_BYTES];
+    char partial[NAME_BYTES];
+    make_store(path, 1);
+    beside(path, ".backup", file);
+    int fd = open(beside(path, ".backup.partial", partial), O_CREAT | O_WRONLY, 0600);
+    assert_int_equal(write(fd, "half", 4), 4);
+    close(fd);
+    struct error err;
+    assert_false(store_backup(path, file, NULL, &err));
+    assert_int_equal(err.kind, ERROR_CONFLICT);
+    assert_non_null(strstr(err.message, partial));
+    struct stat status;
+    assert_int_equal(stat(partial, &status), 0);
+    assert_int_equal(status.st_size, 4);
+    assert_false(exists(file, ""));
+}
+
+static void a_copy_needs_a_store_in_a_file(void **state) {
+    const char *path = *state;
+    const char *const locations[] = {":memory:", "", "postgresql://host/db"};
+    for (size_t i = 0; i < COUNT_OF(locations); i++) {
+        struct error err;
+        int64_t pid;
+        assert_false(store_backup(locations[i], path, NULL, &err));
+        assert_int_equal(err.kind, ERROR_STORE);
+        assert_false(store_stage_restore(locations[i], path, NULL, &err));
+        assert_false(store_find_daemon(locations[i], &pid, &err));
+    }
+    assert_false(exists(path, ""));
+}
+
 static void a_backup_of_what_is_no_store_makes_no_file(void **state) {
     const char *path = *state;
     char file[NAME_BYTES];
@@ -444,6 +477,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         PLACE_TEST(a_backup_is_one_moment_of_a_busy_store),
         PLACE_TEST(a_backup_harms_no_file_that_is_there),
+        PLACE_TEST(a_backup_does_not_disturb_another_to_the_same_file),
+        PLACE_TEST(a_copy_needs_a_store_in_a_file),
         PLACE_TEST(a_backup_of_what_is_no_store_makes_no_file),
         PLACE_TEST(a_store_that_cannot_be_written_is_backed_up),
         PLACE_TEST(a_restored_store_is_as_it_was_at_the_backup),

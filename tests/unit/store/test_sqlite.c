@@ -236,6 +236,30 @@ static void a_file_without_a_folder_in_its_name_lies_here(void **state) {
     free(folder);
 }
 
+/* What a newer program has written, before this one was used again. */
+static void a_kind_of_error_not_heard_of_stands_for_nothing(void **state) {
+    const char *path = *state;
+    struct world world;
+    world_open(&world, path);
+    struct run run = world_run(&world);
+    run.retry.non_retryable = error_kind_bit(ERROR_TIMED_OUT);
+    world_create(&world, &run);
+    execute(path, "UPDATE runs SET retry_non_retryable = 'TimedOut,ToBeInvented'");
+    assert_int_equal(world_get_run(&world, run.key).retry.non_retryable, 0);
+    world_close(&world);
+}
+
+static void a_store_without_its_tag_is_damaged(void **state) {
+    const char *path = *state;
+    struct world world;
+    world_open(&world, path);
+    execute(path, "DELETE FROM store");
+    struct error err;
+    assert_false(store_check(world.reader, &err));
+    assert_contains(err.message, "damaged");
+    world_close(&world);
+}
+
 /* --- locking --------------------------------------------------------------------------------------- */
 
 static void a_second_daemon_is_refused_and_told_who_is_first(void **state) {
@@ -660,6 +684,47 @@ static void a_cursor_that_is_gone_is_found_in_a_long_history_too(void **state) {
     world_close(&world);
 }
 
+/* --- the log ----------------------------------------------------------------------------------------- */
+
+/* While somebody reads one old moment, the log cannot begin anew; afterwards it does, also while much is written. */
+static void a_long_log_becomes_short_again(void **state) {
+    enum { RUNS = 4000, PARAMETER_BYTES = 20000 };
+    const char *path = *state;
+    struct world world;
+    world_open(&world, path);
+    char *parameters = must_alloc(PARAMETER_BYTES + 1);
+    memset(parameters, 'x', PARAMETER_BYTES);
+    parameters[PARAMETER_BYTES] = '\0';
+    struct run *runs = must_alloc_zeroed(RUNS, sizeof *runs);
+    struct store_write *writes = must_alloc_zeroed(RUNS, sizeof *writes);
+    struct volley volley = {0};
+    struct error err;
+    assert_true(store_reader_begin(world.reader, &err));
+    assert_true(store_check(world.reader, &err));
+    for (int i = 0; i < RUNS; i++) {
+        runs[i] = world_run(&world);
+        runs[i].parameters = parameters;
+        writes[i] = (struct store_write){.kind = STORE_CREATE_RUN, .run = &runs[i]};
+        volley_submit(&world, &volley, &writes[i]);
+    }
+    volley_wait(&volley, RUNS);
+    char log[300];
+    struct stat status;
+    snprintf(log, sizeof log, "%s-wal", path);
+    assert_int_equal(stat(log, &status), 0);
+    assert_true(status.st_size > (off_t)RUNS * PARAMETER_BYTES);
+    store_reader_end(world.reader);
+    for (int i = 0; i < 2000 && status.st_size > 64 << 20; i++) {
+        world_create_run(&world);
+        assert_int_equal(stat(log, &status), 0);
+    }
+    assert_in_range(status.st_size, 1, 64 << 20);
+    free(parameters);
+    free(runs);
+    free(writes);
+    world_close(&world);
+}
+
 /* --- a crash ----------------------------------------------------------------------------------------- */
 
 enum { CRASH_WRITES = 20000 };
@@ -743,6 +808,8 @@ int main(void) {
         PLACE_TEST(a_damaged_store_says_so),
         PLACE_TEST(every_failure_of_sqlites_is_a_sentence),
         PLACE_TEST(a_file_without_a_folder_in_its_name_lies_here),
+        PLACE_TEST(a_kind_of_error_not_heard_of_stands_for_nothing),
+        PLACE_TEST(a_store_without_its_tag_is_damaged),
         PLACE_TEST(a_second_daemon_is_refused_and_told_who_is_first),
         PLACE_TEST(a_process_id_is_believed_only_of_who_has_the_lock_open),
         PLACE_TEST(a_command_writes_beside_the_daemon),
@@ -754,6 +821,7 @@ int main(void) {
         PLACE_TEST(a_rare_status_in_a_long_history_comes_in_short_pages),
         PLACE_TEST(a_cursor_that_is_gone_is_found_in_a_long_history_too),
         PLACE_TEST(a_number_for_a_cursor_is_looked_for_in_steps),
+        PLACE_TEST(a_long_log_becomes_short_again),
         PLACE_TEST(what_was_acknowledged_survives_a_kill),
     };
     return cmocka_run_group_tests_name("store: sqlite", tests, NULL, NULL);
