@@ -83,6 +83,10 @@ def test_who_comes_while_it_drains_is_told_to_come_again(slow_daemon):
         late = wait_for(refused, "a refusal")
         assert late.json()["error"] == "ServiceUnavailable"
         assert int(late.headers["Retry-After"]) > 0
+        # Who watches it still learns how it is.
+        assert httpx.get(slow_daemon.url + "/healthz", timeout=LIMIT_S).status_code == 200
+        ready = httpx.get(slow_daemon.url + "/readyz", timeout=LIMIT_S)
+        assert ready.status_code == 503 and ready.json()["status"] == "draining"
         assert answer.result().status_code == 200
         assert slow_daemon.process.wait(LIMIT_S) == 0
 
