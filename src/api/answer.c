@@ -10,9 +10,9 @@ enum { ERROR_BODY_BYTES = 512 };
 static const char internal_sentence[] =
     "something went wrong inside; the server's log tells more under this correlation id";
 
-static const char store_sentence[] =
-    "the store cannot do this now (a full disk?), nothing was changed; the server's log tells more under this "
-    "correlation id";
+static const char store_sentence[] = "the store cannot do this now (a full disk?), nothing was "
+                                     "changed; the server's log tells more under this "
+                                     "correlation id";
 
 void answer_begin(struct text *body, size_t expected_bytes) {
     text_init(body, ANSWER_BYTES_MAXIMUM);

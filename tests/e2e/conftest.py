@@ -230,6 +230,20 @@ def write_slow_loading_model(models, name, products=12, size=1500):
     write_model(models, name, 1, graph)
 
 
+def worker_ticks(daemon):
+    """What the workers have computed so far, in clock ticks."""
+    pid = daemon.process.pid
+    children = pathlib.Path(f"/proc/{pid}/task").glob("*/children")
+    workers = " ".join(path.read_text() for path in children).split()
+    return sum(int(pathlib.Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()[11])
+               for worker in workers)
+
+
+def wait_until_busy(daemon):
+    start = worker_ticks(daemon)
+    wait_for(lambda: worker_ticks(daemon) > start + 10, "the model to run")
+
+
 def run_body(**fields):
     """A valid scheduled run of the diabetes model that does not fire while the tests go on."""
     body = {"model_name": "diabetes", "schedule": "0 3 1 1 *",

@@ -12,8 +12,8 @@ import time
 
 import httpx
 import pytest
-from conftest import (BINARY, LIMIT_S, ROOT, create, error_of, executions, wait_for, write_line_model,
-                      write_slow_loading_model)
+from conftest import (BINARY, LIMIT_S, ROOT, create, error_of, executions, wait_for, wait_until_busy,
+                      write_line_model, write_slow_loading_model)
 from ledger import Fleet, loop_parameters, rounds_per_second, seconds_of, vary, write_loop_model
 
 EVERY_SECOND = "* * * * * *"
@@ -230,6 +230,23 @@ def test_who_comes_while_it_starts_is_told_so(make_daemon, tmp_path):
         assert ready.status_code == 503 and ready.json()["status"] == "starting"
         wait_for(daemon._is_ready, "readiness")
         assert api.get("/api/scheduled").status_code == 200
+    assert daemon.stop() == 0
+
+
+def test_a_model_that_hangs_while_it_loads_keeps_nobody_waiting(make_daemon, tmp_path):
+    """The others are served; it is tried once more, with more time."""
+    write_line_model(tmp_path, "line", 1, 2, 1)
+    write_slow_loading_model(tmp_path, "early", products=1000)
+    daemon = make_daemon(models=tmp_path)
+    key = daemon.create_key("alice")
+    began = time.monotonic()
+    daemon.start()
+    assert time.monotonic() - began < 40  # it has a minute at other times
+    with daemon.client(key) as api:
+        assert api.post("/api/models/line/predict", json={"data": [[1]]}).status_code == 200
+        version = api.get("/api/models/early").json()["versions"][0]
+        assert not version["loads"] and "tried again" in version["reason"]
+        wait_until_busy(daemon)  # with the second try
     assert daemon.stop() == 0
 
 
