@@ -10,6 +10,7 @@ help:
 	@echo 'make run      install what is missing, build, start orrery on $(LISTEN) with the sample models'
 	@echo 'make test     install what is missing, run every test (script/test STAGE runs one stage)'
 	@echo 'make build    leave the program in build/orrery'
+	@echo 'make soak     build, kill and stop the daemon CYCLES times under load ($(CYCLES)), count every slot'
 	@echo 'make bench    build for speed and run the benchmarks'
 	@echo 'make simulate run the scheduler through SEEDS ($(SEEDS)) simulated histories, from FIRST_SEED ($(FIRST_SEED))'
 	@echo 'make lint     formatting, static analysis, file lengths'
@@ -30,6 +31,9 @@ run: build
 
 test: setup
 	@exec script/test
+
+soak: build
+	@exec script/soak --cycles $(CYCLES)
 
 bench:
 	@script/setup bench
@@ -57,4 +61,4 @@ install: build
 clean:
 	rm -rf build build-asan build-tsan build-fuzz build-release
 
-.PHONY: help setup build run test bench simulate lint format fuzz install clean
+.PHONY: help setup build run test soak bench simulate lint format fuzz install clean

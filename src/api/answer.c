@@ -10,6 +10,10 @@ enum { ERROR_BODY_BYTES = 512 };
 static const char internal_sentence[] =
     "something went wrong inside; the server's log tells more under this correlation id";
 
+static const char store_sentence[] = "the store cannot do this now (a full disk?), nothing was "
+                                     "changed; the server's log tells more under this "
+                                     "correlation id";
+
 void answer_begin(struct text *body, size_t expected_bytes) {
     text_init(body, ANSWER_BYTES_MAXIMUM);
     (void)text_reserve(body, expected_bytes);
@@ -58,11 +62,16 @@ static bool is_internal(enum error_kind kind) {
 }
 
 static const char *message_of(const struct error *err) {
+    if (err->kind == ERROR_STORE) {
+        return store_sentence;
+    }
     return is_internal(err->kind) ? internal_sentence : err->message;
 }
 
 static int status_of(const struct error *err) {
-    return is_internal(err->kind) ? 500 : error_kind_http_status(err->kind);
+    /* A store that fails may do better in a moment: disks are emptied. */
+    bool is_fault = is_internal(err->kind) && err->kind != ERROR_STORE;
+    return is_fault ? 500 : error_kind_http_status(err->kind);
 }
 
 static const char *name_of(const struct error *err) {

@@ -68,6 +68,27 @@ bool call_find_reader(struct call *call, struct error *err) {
     return true;
 }
 
+/* What this thread's reader is reading as of one moment; NULL: nothing. */
+static _Thread_local struct store_reader *reading;
+
+bool call_pause_reading(void) {
+    bool was_reading = reading != NULL;
+    if (was_reading) {
+        store_reader_end(reading);
+        reading = NULL;
+    }
+    return was_reading;
+}
+
+bool call_resume_reading(struct call *call, struct error *err) {
+    ASSERT(reading == NULL);
+    if (!store_reader_begin(call->reader, err)) {
+        return false;
+    }
+    reading = call->reader;
+    return true;
+}
+
 /* --- the end of predictions ----------------------------------------------------------------------- */
 
 void call_end_prediction(struct api *api) {
@@ -161,13 +182,12 @@ static struct call *begin(struct http_request *request, struct api *api) {
 /* Credentials and what the handler reads come from the store in one go. */
 static bool admit_and_handle(struct call *call, struct error *err) {
     if (!check_state(call, err) || !call_find_reader(call, err) ||
-        !store_reader_begin(call->reader, err)) {
+        !call_resume_reading(call, err)) {
         return false;
     }
     /* The handler may have given the call away when it returns. */
-    struct store_reader *reader = call->reader;
     bool ok = admit(call, err) && call->route->handle(call, err);
-    store_reader_end(reader);
+    (void)call_pause_reading();
     return ok;
 }
 

@@ -44,6 +44,11 @@ static inline uint64_t call_store_tag(const struct call *call) {
 /* Fills `reader`. */
 MUST_CHECK bool call_find_reader(struct call *call, struct error *err);
 
+/* On the call's HTTP thread, around a wait: what the call reads from the store is one moment's before, and another's
+ * after. Pausing says whether there was anything to pause (a step that came later reads each thing by itself). */
+bool call_pause_reading(void);
+MUST_CHECK bool call_resume_reading(struct call *call, struct error *err);
+
 /* One prediction less is under way. Any thread. */
 void call_end_prediction(struct api *api);
 

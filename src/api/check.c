@@ -7,17 +7,34 @@
 
 enum { MODEL_REFRESH_LIMIT_MS = 1000 };
 
-bool check_find_model(struct api *api, const char *name, uint32_t version,
+/* The newest snapshot, after a short wait; NULL where the store does not go on. What the call reads from the store is
+ * of no moment meanwhile: else the store's log could not be moved into its file. */
+static const struct model_snapshot *wait_for_model(struct call *call, const char *name,
+                                                   struct error *err) {
+    bool was_reading = call_pause_reading();
+    const struct model_snapshot *snapshot =
+        model_repository_refresh(call->api->options.repository, name, MODEL_REFRESH_LIMIT_MS);
+    if (was_reading && !call_resume_reading(call, err)) {
+        model_snapshot_unref(snapshot);
+        return NULL;
+    }
+    return snapshot;
+}
+
+bool check_find_model(struct call *call, const char *name, uint32_t version,
                       const struct model_snapshot **out_snapshot, const struct model **out_model,
                       const struct model_version **out_version, struct error *err) {
-    struct model_repository *repository = api->options.repository;
-    const struct model_snapshot *snapshot = model_repository_snapshot(repository);
+    const struct model_snapshot *snapshot =
+        model_repository_snapshot(call->api->options.repository);
     const struct model *model;
     const struct model_version *found;
     bool ok = model_resolve(snapshot, name, version, &model, &found, err);
     if (!ok && model_snapshot_find(snapshot, name) == NULL) {
         model_snapshot_unref(snapshot);
-        snapshot = model_repository_refresh(repository, name, MODEL_REFRESH_LIMIT_MS);
+        snapshot = wait_for_model(call, name, err);
+        if (snapshot == NULL) {
+            return false;
+        }
         ok = model_resolve(snapshot, name, version, &model, &found, err);
     }
     if (!ok) {
@@ -30,12 +47,12 @@ bool check_find_model(struct api *api, const char *name, uint32_t version,
     return true;
 }
 
-bool check_model(struct api *api, const char *name, uint32_t version, yyjson_val *parameters,
+bool check_model(struct call *call, const char *name, uint32_t version, yyjson_val *parameters,
                  struct error *err) {
     const struct model_snapshot *snapshot;
     const struct model *model;
     const struct model_version *found;
-    if (!check_find_model(api, name, version, &snapshot, &model, &found, err)) {
+    if (!check_find_model(call, name, version, &snapshot, &model, &found, err)) {
         if (err->kind == ERROR_MODEL_UNAVAILABLE) {
             err->kind = ERROR_UNKNOWN_MODEL;
         }

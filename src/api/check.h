@@ -11,14 +11,14 @@
 
 /* Finds the model in the newest snapshot; one whose folder was only just dropped in is waited for. The caller gives
  * the snapshot back. ERROR_UNKNOWN_MODEL or ERROR_MODEL_UNAVAILABLE. */
-MUST_CHECK bool check_find_model(struct api *api, const char *name, uint32_t version,
+MUST_CHECK bool check_find_model(struct call *call, const char *name, uint32_t version,
                                  const struct model_snapshot **out_snapshot,
                                  const struct model **out_model,
                                  const struct model_version **out_version, struct error *err);
 
 /* Whether the model is there and loads, and the parameters (NULL: none) fit its signature. Where a scheduled run
  * asks, a model that does not load is as wrong as an unknown one: it is no use to try again. */
-MUST_CHECK bool check_model(struct api *api, const char *name, uint32_t version,
+MUST_CHECK bool check_model(struct call *call, const char *name, uint32_t version,
                             yyjson_val *parameters, struct error *err);
 
 /* What follows from a run's schedule. */

@@ -113,7 +113,7 @@ bool models_get(struct call *call, struct error *err) {
     const struct model_version *version;
     /* One that does not load is there all the same: only an unknown one is waited for. */
     struct model_repository *repository = call->api->options.repository;
-    if (check_find_model(call->api, name, 0, &snapshot, &model, &version, err)) {
+    if (check_find_model(call, name, 0, &snapshot, &model, &version, err)) {
         model_snapshot_unref(snapshot);
     }
     snapshot = model_repository_snapshot(repository);
@@ -228,7 +228,7 @@ bool models_predict(struct call *call, struct error *err) {
     if (!call_read_no_query(call, err) || !read_question(call, &question, err)) {
         return false;
     }
-    if (!check_find_model(call->api, name, question.version, &snapshot, &model, &version, err)) {
+    if (!check_find_model(call, name, question.version, &snapshot, &model, &version, err)) {
         bool is_unknown =
             err->kind == ERROR_UNKNOWN_MODEL && strcmp(err->field, "model_version") != 0;
         return is_unknown ? no_model(name, err) : false;

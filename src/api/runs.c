@@ -135,7 +135,7 @@ bool runs_create(struct call *call, struct error *err) {
     check_schedule(&write->run, call->now, true, &problems, &write->slots);
     struct error model_err;
     if (!problems_about(&problems, "model_name") && !problems_about(&problems, "model_version") &&
-        !check_model(api, write->run.model_name, write->run.model_version, parameters_in(&body),
+        !check_model(call, write->run.model_name, write->run.model_version, parameters_in(&body),
                      &model_err)) {
         *problems_add(&problems) = model_err;
     }
@@ -276,7 +276,7 @@ static void check_change(struct run_write *write, const struct run *before, cons
         if (parameters == NULL) {
             parameters = parse_parameters(run, call_arena(call));
         }
-        if (!check_model(call->api, run->model_name, run->model_version, parameters, &model_err)) {
+        if (!check_model(call, run->model_name, run->model_version, parameters, &model_err)) {
             *problems_add(problems) = model_err;
         }
     }

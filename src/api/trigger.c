@@ -82,7 +82,7 @@ static bool read_parameters(struct call *call, const struct run *run, const char
     if (parameters == NULL) {
         return true;
     }
-    if (!check_model(call->api, run->model_name, run->model_version, parameters, err)) {
+    if (!check_model(call, run->model_name, run->model_version, parameters, err)) {
         return false;
     }
     *out_parameters = body_member_text(&body, "parameters", call_arena(call));

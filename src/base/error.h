@@ -36,7 +36,7 @@
     X(ERROR_MEDIA_TYPE, "UnsupportedMediaType", 415, 1, false)                                     \
     X(ERROR_RATE_LIMITED, "RateLimited", 429, 1, true)                                             \
     X(ERROR_INTERNAL, "InternalError", 500, 1, true)                                               \
-    X(ERROR_STORE, "StoreError", 500, 1, true)                                                     \
+    X(ERROR_STORE, "StoreError", 503, 1, true)                                                     \
     X(ERROR_IO, "InputOutputError", 500, 1, true)                                                  \
     X(ERROR_UNAVAILABLE, "ServiceUnavailable", 503, 1, true)                                       \
     X(ERROR_MODEL_UNAVAILABLE, "ModelUnavailable", 503, 1, true)                                   \

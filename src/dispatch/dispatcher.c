@@ -21,6 +21,8 @@ enum {
      * between two cores), little enough that nothing waits long behind it. */
     WORKER_LOAD_US = 2000,
     DESCRIBE_LIMIT_S = 60,
+    /* While the daemon starts nobody waits long for one model: it is tried again when all others are there. */
+    FIRST_DESCRIBE_LIMIT_S = 5,
 };
 
 /* epoll's user data: a link's index, or one of these. */
@@ -624,15 +626,17 @@ static bool read_description(const struct dispatch_job *job, struct arena *arena
 static bool describe(void *context, const char *model_name, uint32_t version, const char *path,
                      struct arena *arena, struct signature *out_signature,
                      unsigned char out_digest[static MODEL_DIGEST_BYTES], struct error *err) {
+    struct dispatcher *dispatcher = context;
+    bool starts = !model_repository_is_ready(dispatcher->repository);
     struct description description = {
         .job = {.model_name = model_name,
                 .describe_path = path,
                 .used_version = version,
-                .timeout = {DESCRIBE_LIMIT_S * US_PER_SECOND},
+                .timeout = {(starts ? FIRST_DESCRIBE_LIMIT_S : DESCRIBE_LIMIT_S) * US_PER_SECOND},
                 .done = on_described},
     };
     sem_init(&description.done, 0, 0);
-    dispatcher_submit(context, &description.job);
+    dispatcher_submit(dispatcher, &description.job);
     while (sem_wait(&description.done) != 0) {
     }
     sem_destroy(&description.done);
@@ -643,7 +647,11 @@ static bool describe(void *context, const char *model_name, uint32_t version, co
         memcpy(out_digest, job->used_digest, MODEL_DIGEST_BYTES);
     } else {
         *err = job->err;
-        if (err->kind == ERROR_WORKER_CRASHED || err->kind == ERROR_TIMED_OUT) {
+        if (starts && err->kind == ERROR_TIMED_OUT) {
+            error_set(err, ERROR_UNAVAILABLE,
+                      "not loaded within %d s while the server started; it is tried again",
+                      (int)FIRST_DESCRIBE_LIMIT_S);
+        } else if (err->kind == ERROR_WORKER_CRASHED || err->kind == ERROR_TIMED_OUT) {
             error_prefix(err, "while it was loaded");
         }
     }

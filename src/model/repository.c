@@ -368,6 +368,18 @@ static bool is_stopping(struct model_repository *repository) {
     return stopping;
 }
 
+/* What did not load in the first scan, which has little time, is looked at once more: model_scan knows whether it is
+ * worth trying. */
+static void mark_failed(struct model_repository *repository) {
+    for (size_t i = 0; i < repository->watched_count; i++) {
+        struct watched *watched = &repository->watched[i];
+        const struct model *model = watched->entry == NULL ? NULL : &watched->entry->model;
+        for (size_t k = 0; model != NULL && k < model->version_count; k++) {
+            watched->changed = watched->changed || !model->versions[k].loads;
+        }
+    }
+}
+
 static void scan(struct model_repository *repository, uint64_t scans_asked) {
     bool first = !model_repository_is_ready(repository);
     bool changed = repository->list_changed && scan_names(repository);
@@ -378,6 +390,9 @@ static void scan(struct model_repository *repository, uint64_t scans_asked) {
     }
     if (changed || first) {
         publish(repository);
+    }
+    if (first) {
+        mark_failed(repository);
     }
     pthread_mutex_lock(&repository->lock);
     repository->ready = true;
@@ -411,6 +426,7 @@ static void *run(void *context) {
     bool stop = false;
     repository->parent_watch = add_watch(repository, repository->parent, name_changes);
     mark_all(repository);
+    scan(repository, 0);
     scan(repository, 0);
     while (!stop) {
         bool relevant = wait_for_changes(repository);

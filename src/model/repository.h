@@ -64,7 +64,8 @@ bool model_name_is_valid(const char *name);
 /* Reads no folder yet. The folder is made if it is missing. */
 MUST_CHECK bool model_repository_new(const char *folder, struct model_describer describer,
                                      struct model_repository **out_repository, struct error *err);
-/* Starts the thread, which scans at once. `changed` (may be NULL) is called on it after each new snapshot. */
+/* Starts the thread, which scans at once, and once more for what did not load in the little time that a describer takes
+ * until the repository is ready. `changed` (may be NULL) is called on it after each new snapshot. */
 MUST_CHECK bool model_repository_start(struct model_repository *repository,
                                        void (*changed)(void *context), void *context,
                                        struct error *err);

@@ -214,6 +214,36 @@ def write_slow_model(models, name):
     write_model(models, name, 1, graph)
 
 
+def write_slow_loading_model(models, name, products=12, size=1500):
+    """A model that takes seconds to load: matrices are multiplied while its graph is folded."""
+    from onnx import TensorProto, helper
+
+    nodes = [helper.make_node("ConstantOfShape", ["shape"], ["m0"],
+                              value=helper.make_tensor("value", TensorProto.FLOAT, [1], [1e-3]))]
+    nodes += [helper.make_node("MatMul", [f"m{i}", f"m{i}"], [f"m{i + 1}"]) for i in range(products)]
+    nodes += [helper.make_node("ReduceMax", [f"m{products}"], ["most"], keepdims=0),
+              helper.make_node("Add", ["x", "most"], ["y"])]
+    graph = helper.make_graph(
+        nodes, name, [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 1])],
+        [helper.make_tensor("shape", TensorProto.INT64, [2], [size, size])])
+    write_model(models, name, 1, graph)
+
+
+def worker_ticks(daemon):
+    """What the workers have computed so far, in clock ticks."""
+    pid = daemon.process.pid
+    children = pathlib.Path(f"/proc/{pid}/task").glob("*/children")
+    workers = " ".join(path.read_text() for path in children).split()
+    return sum(int(pathlib.Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()[11])
+               for worker in workers)
+
+
+def wait_until_busy(daemon):
+    start = worker_ticks(daemon)
+    wait_for(lambda: worker_ticks(daemon) > start + 10, "the model to run")
+
+
 def run_body(**fields):
     """A valid scheduled run of the diabetes model that does not fire while the tests go on."""
     body = {"model_name": "diabetes", "schedule": "0 3 1 1 *",

@@ -7,12 +7,14 @@ be under way for ever.
 """
 
 import datetime
+import json
+import pathlib
 import threading
 import time
 
 import httpx
 
-from conftest import LIMIT_S, wait_for
+from conftest import LIMIT_S, wait_for, write_slow_model
 
 # Of the executions of a run, those that stand for a slot: a retry is a further attempt at one that is there.
 OF_SLOTS = ("schedule", "catchup")
@@ -324,33 +326,14 @@ def vary(random):
             "catchup": random.choice(("latest", "all", "none"))}
 
 
+def loop_parameters(rounds):
+    return {"inputs": [{"name": "rounds", "shape": [], "datatype": "INT64", "data": [round(rounds)]}]}
+
+
 def write_loop_model(models, name="loop"):
-    """A model that goes round as often as its input says, then gives the number back: as slow as one likes. One of
-    it runs at a time, so that it leaves the machine to others."""
-    import json
-    import pathlib
-
-    from onnx import TensorProto, helper
-
-    scalar = helper.make_tensor_value_info
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Identity", ["state"], ["state_out"])],
-        "body",
-        [scalar("i", TensorProto.INT64, []), scalar("go", TensorProto.BOOL, []),
-         scalar("state", TensorProto.FLOAT, None)],
-        [scalar("go_on", TensorProto.BOOL, []), scalar("state_out", TensorProto.FLOAT, None)])
-    graph = helper.make_graph(
-        [helper.make_node("Cast", ["x"], ["whole"], to=TensorProto.INT64),
-         helper.make_node("Reshape", ["whole", "none"], ["count"]),
-         helper.make_node("Loop", ["count", "true", "x"], ["y"], body=body)],
-        name, [scalar("x", TensorProto.FLOAT, [1, 1])], [scalar("y", TensorProto.FLOAT, [1, 1])],
-        [helper.make_tensor("true", TensorProto.BOOL, [], [True]),
-         helper.make_tensor("none", TensorProto.INT64, [0], [])])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    place = pathlib.Path(models) / name / "1"
-    place.mkdir(parents=True)
-    (place / "model.onnx").write_bytes(model.SerializeToString())
-    (place.parent / "model.json").write_text(json.dumps({"max_concurrency": 1}))
+    """As slow as its input says. One of it runs at a time, so that it leaves the machine to others."""
+    write_slow_model(models, name)
+    (pathlib.Path(models) / name / "model.json").write_text(json.dumps({"max_concurrency": 1}))
 
 
 def rounds_per_second(api, name="loop"):
@@ -358,7 +341,7 @@ def rounds_per_second(api, name="loop"):
     rounds = 1000
     while True:
         start = time.monotonic()
-        answer = api.post(f"/api/models/{name}/predict", json={"data": [[rounds]]})
+        answer = api.post(f"/api/models/{name}/predict", json=loop_parameters(rounds))
         assert answer.status_code == 200, answer.text
         took = time.monotonic() - start
         if took > 0.2 or rounds >= 1 << 24:

@@ -21,7 +21,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from conftest import Daemon, wait_for, write_line_model  # noqa: E402
-from ledger import Fleet, rounds_per_second, vary, write_loop_model  # noqa: E402
+from ledger import Fleet, loop_parameters, rounds_per_second, vary, write_loop_model  # noqa: E402
 
 is_terminal = sys.stdout.isatty()
 
@@ -46,7 +46,7 @@ def launch(fleet, seeded, runs):
                                           ("allow", 10, 0.2), ("queue_all", 10, 0.2)):
             for catchup in ("latest", "all" if period >= 5 else "none"):
                 fleet.create(api, period, stays=True, model_name="loop", overlap=overlap, catchup=catchup,
-                             timeout="30s", parameters={"data": [[round(second * length_s)]]})
+                             timeout="30s", parameters=loop_parameters(second * length_s))
 
 
 def kills(fleet, seeded, options):

@@ -1,13 +1,12 @@
 """SIGTERM: what is under way ends, what comes is told to go elsewhere, and nobody hangs."""
 
 import concurrent.futures
-import pathlib
 import signal
 
 import httpx
 import pytest
 
-from conftest import LIMIT_S, executions, wait_for, write_line_model, write_slow_model
+from conftest import LIMIT_S, executions, wait_for, wait_until_busy, write_line_model, write_slow_model
 
 # About two seconds; a slow machine takes longer, which harms nothing.
 ROUNDS = 1_000_000
@@ -25,20 +24,6 @@ def models(tmp_path):
 @pytest.fixture
 def slow_daemon(make_daemon, models):
     return make_daemon(models, ["--drain-limit", "60s"]).start()
-
-
-def worker_ticks(daemon):
-    """What the workers have computed so far, in clock ticks."""
-    pid = daemon.process.pid
-    children = pathlib.Path(f"/proc/{pid}/task").glob("*/children")
-    workers = " ".join(path.read_text() for path in children).split()
-    return sum(int(pathlib.Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()[11])
-               for worker in workers)
-
-
-def wait_until_busy(daemon):
-    start = worker_ticks(daemon)
-    wait_for(lambda: worker_ticks(daemon) > start + 10, "the model to run")
 
 
 def test_a_prediction_in_flight_is_answered_before_the_end(slow_daemon):
@@ -83,6 +68,10 @@ def test_who_comes_while_it_drains_is_told_to_come_again(slow_daemon):
         late = wait_for(refused, "a refusal")
         assert late.json()["error"] == "ServiceUnavailable"
         assert int(late.headers["Retry-After"]) > 0
+        # Who watches it still learns how it is.
+        assert httpx.get(slow_daemon.url + "/healthz", timeout=LIMIT_S).status_code == 200
+        ready = httpx.get(slow_daemon.url + "/readyz", timeout=LIMIT_S)
+        assert ready.status_code == 503 and ready.json()["status"] == "draining"
         assert answer.result().status_code == 200
         assert slow_daemon.process.wait(LIMIT_S) == 0
 
