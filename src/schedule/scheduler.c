@@ -26,7 +26,7 @@ struct backfill_letter {
 
 void scheduler_send(struct scheduler *scheduler, struct scheduler_letter *letter,
                     enum letter_kind kind) {
-    letter->kind = kind;
+    letter->kind = (int)kind;
     mailbox_send(&scheduler->mailbox, &letter->letter);
 }
 
