@@ -13,6 +13,7 @@ bool api_new(const struct api_options *options, struct api **out_api, struct err
     api->options = *options;
     api->serial = atomic_fetch_add(&newest_serial, 1) + 1;
     atomic_init(&api->state, API_STARTING);
+    api->bodies.maximum_bytes = BODY_PARSED_BYTES_MAXIMUM;
     pthread_mutex_init(&api->mutex, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);

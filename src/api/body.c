@@ -5,31 +5,84 @@
 
 /* --- memory for the parser ---------------------------------------------------------------------- */
 
-struct parser_memory {
-    struct arena *arena;
+/* Every byte is counted, for this body and for all. */
+struct body_memory {
+    struct body_budget *budget; /* or NULL */
     size_t used_bytes;
+    bool is_crowded; /* other bodies were in the way */
 };
 
-static void *memory_alloc(void *context, size_t size_bytes) {
-    struct parser_memory *memory = context;
+static bool charge(struct body_memory *memory, size_t size_bytes) {
     if (size_bytes > BODY_PARSED_BYTES_MAXIMUM - memory->used_bytes) {
-        return NULL;
+        return false;
+    }
+    struct body_budget *budget = memory->budget;
+    if (budget != NULL &&
+        atomic_fetch_add(&budget->used_bytes, size_bytes) + size_bytes > budget->maximum_bytes) {
+        atomic_fetch_sub(&budget->used_bytes, size_bytes);
+        memory->is_crowded = true;
+        return false;
     }
     memory->used_bytes += size_bytes;
-    return arena_alloc(memory->arena, size_bytes);
+    return true;
+}
+
+static void discharge(struct body_memory *memory, size_t size_bytes) {
+    memory->used_bytes -= size_bytes;
+    if (memory->budget != NULL) {
+        atomic_fetch_sub(&memory->budget->used_bytes, size_bytes);
+    }
+}
+
+/* The parser does not tell how much it frees, so each piece begins with its size. */
+enum { PIECE_HEADER_BYTES = _Alignof(max_align_t) };
+_Static_assert(PIECE_HEADER_BYTES >= sizeof(size_t), "room for the size");
+
+static size_t piece_bytes(const char *piece) {
+    size_t size_bytes;
+    memcpy(&size_bytes, piece, sizeof size_bytes);
+    return size_bytes;
+}
+
+static void *finish_piece(char *piece, size_t size_bytes) {
+    memcpy(piece, &size_bytes, sizeof size_bytes);
+    return piece + PIECE_HEADER_BYTES;
+}
+
+static void *memory_alloc(void *context, size_t size_bytes) {
+    size_bytes += PIECE_HEADER_BYTES;
+    return charge(context, size_bytes) ? finish_piece(must_alloc(size_bytes), size_bytes) : NULL;
 }
 
 static void *memory_realloc(void *context, void *pointer, size_t old_bytes, size_t size_bytes) {
-    void *grown = memory_alloc(context, size_bytes);
-    if (grown != NULL) {
-        memcpy(grown, pointer, MIN_OF(old_bytes, size_bytes));
+    (void)old_bytes;
+    char *piece = (char *)pointer - PIECE_HEADER_BYTES;
+    size_t had_bytes = piece_bytes(piece);
+    size_bytes += PIECE_HEADER_BYTES;
+    if (size_bytes > had_bytes && !charge(context, size_bytes - had_bytes)) {
+        return NULL;
     }
-    return grown;
+    if (size_bytes < had_bytes) {
+        discharge(context, had_bytes - size_bytes);
+    }
+    return finish_piece(must_realloc(piece, size_bytes), size_bytes);
 }
 
 static void memory_free(void *context, void *pointer) {
-    (void)context;
-    (void)pointer;
+    if (pointer != NULL) {
+        char *piece = (char *)pointer - PIECE_HEADER_BYTES;
+        discharge(context, piece_bytes(piece));
+        free(piece);
+    }
+}
+
+void body_fini(struct body *body) {
+    yyjson_doc_free(body->doc);
+    if (body->memory != NULL) {
+        ASSERT(body->memory->used_bytes == 0);
+    }
+    free(body->memory);
+    *body = (struct body){0};
 }
 
 /* --- what a parser does not mind ---------------------------------------------------------------- */
@@ -66,13 +119,15 @@ static int compare_keys(const void *left, const void *right) {
     return strcmp(*(const char *const *)left, *(const char *const *)right);
 }
 
+enum { FEW_KEYS = 32 };
+
 /* Keys hold no NUL: that is checked before. */
-static bool check_keys(yyjson_val *object, struct arena *arena, struct error *err) {
+static bool check_keys(yyjson_val *object, struct error *err) {
+    const char *few[FEW_KEYS];
     size_t count = yyjson_obj_size(object);
-    if (count < 2) {
-        return true;
-    }
-    const char **keys = arena_alloc(arena, count * sizeof *keys);
+    const char **many CLEANUP(free_pointer) =
+        count > FEW_KEYS ? must_alloc(count * sizeof *many) : NULL;
+    const char **keys = many == NULL ? few : many;
     size_t index = 0;
     yyjson_obj_iter iterator = yyjson_obj_iter_with(object);
     for (yyjson_val *key; (key = yyjson_obj_iter_next(&iterator)) != NULL;) {
@@ -89,7 +144,7 @@ static bool check_keys(yyjson_val *object, struct arena *arena, struct error *er
 }
 
 /* yyjson keeps all values in one row, in the order of the text; so no recursion is needed. */
-static bool check_values(yyjson_doc *doc, struct arena *arena, struct error *err) {
+static bool check_values(yyjson_doc *doc, struct error *err) {
     yyjson_val *first = yyjson_doc_get_root(doc);
     size_t count = yyjson_doc_get_val_count(doc);
     for (size_t i = 0; i < count; i++) {
@@ -102,7 +157,7 @@ static bool check_values(yyjson_doc *doc, struct arena *arena, struct error *err
         }
     }
     for (size_t i = 0; i < count; i++) {
-        if (yyjson_is_obj(first + i) && !check_keys(first + i, arena, err)) {
+        if (yyjson_is_obj(first + i) && !check_keys(first + i, err)) {
             return false;
         }
     }
@@ -110,8 +165,12 @@ static bool check_values(yyjson_doc *doc, struct arena *arena, struct error *err
 }
 
 static bool fail_parse(const char *text, size_t size_bytes, const yyjson_read_err *failure,
-                       struct error *err) {
+                       bool is_crowded, struct error *err) {
     if (failure->code == YYJSON_READ_ERROR_MEMORY_ALLOCATION) {
+        if (is_crowded) {
+            return error_set(err, ERROR_UNAVAILABLE,
+                             "too many large bodies are being read at once; try again");
+        }
         return error_set(err, ERROR_TOO_LARGE, "the body has too many values");
     }
     if (size_bytes == 0 || failure->code == YYJSON_READ_ERROR_EMPTY_CONTENT) {
@@ -130,29 +189,54 @@ static bool fail_parse(const char *text, size_t size_bytes, const yyjson_read_er
                      failure->msg, line, position - line_start + 1);
 }
 
-bool body_parse(const char *text, size_t size_bytes, struct arena *arena, struct body *out_body,
-                struct error *err) {
+static bool parse(struct body *body, struct error *err) {
+    struct body_memory *memory = body->memory;
+    yyjson_alc allocator = {memory_alloc, memory_realloc, memory_free, memory};
+    yyjson_read_err failure;
+    /* Not in situ: the text is still needed as it was written. */
+    body->doc = yyjson_read_opts((char *)(uintptr_t)body->text, body->size_bytes,
+                                 YYJSON_READ_NUMBER_AS_RAW, &allocator, &failure);
+    if (body->doc == NULL) {
+        return fail_parse(body->text, body->size_bytes, &failure, memory->is_crowded, err);
+    }
+    body->root = yyjson_doc_get_root(body->doc);
+    if (!yyjson_is_obj(body->root)) {
+        return error_set(err, ERROR_MALFORMED, "the body must be a JSON object, not %s",
+                         yyjson_is_raw(body->root) ? "number" : yyjson_get_type_desc(body->root));
+    }
+    return check_values(body->doc, err);
+}
+
+bool body_parse(const char *text, size_t size_bytes, struct body_budget *budget,
+                struct body *out_body, struct error *err) {
     if (!check_depth(text, size_bytes, err)) {
         return false;
     }
-    struct parser_memory memory = {.arena = arena};
-    yyjson_alc allocator = {memory_alloc, memory_realloc, memory_free, &memory};
-    yyjson_read_err failure;
-    /* Not in situ: the text is still needed as it was written. */
-    yyjson_doc *doc = yyjson_read_opts((char *)(uintptr_t)text, size_bytes, YYJSON_READ_NOFLAG,
-                                       &allocator, &failure);
-    if (doc == NULL) {
-        return fail_parse(text, size_bytes, &failure, err);
-    }
-    yyjson_val *root = yyjson_doc_get_root(doc);
-    if (!yyjson_is_obj(root)) {
-        return error_set(err, ERROR_MALFORMED, "the body must be a JSON object, not %s",
-                         yyjson_get_type_desc(root));
-    }
-    if (!check_values(doc, arena, err)) {
+    struct body body = {.text = text,
+                        .size_bytes = size_bytes,
+                        .memory = must_alloc_zeroed(1, sizeof *body.memory)};
+    body.memory->budget = budget;
+    if (!parse(&body, err)) {
+        body_fini(&body);
         return false;
     }
-    *out_body = (struct body){.text = text, .size_bytes = size_bytes, .root = root};
+    *out_body = body;
+    return true;
+}
+
+bool body_integer(yyjson_val *value, uint64_t *out) {
+    if (!yyjson_is_raw(value)) {
+        return false;
+    }
+    const char *digits = yyjson_get_raw(value);
+    uint64_t number = 0;
+    for (size_t i = 0; i < yyjson_get_len(value); i++) {
+        if (digits[i] < '0' || digits[i] > '9' || __builtin_mul_overflow(number, 10, &number) ||
+            __builtin_add_overflow(number, (uint64_t)(digits[i] - '0'), &number)) {
+            return false;
+        }
+    }
+    *out = number;
     return true;
 }
 

@@ -1,6 +1,10 @@
 #include "api/call.h"
 
+#include "api/answer.h"
+#include "api/encode.h"
 #include "api/query.h"
+
+#include <string.h>
 
 bool call_get_run(struct call *call, struct run *out_run, struct error *err) {
     int64_t key;
@@ -25,7 +29,28 @@ bool call_read_body(struct call *call, struct body *out_body, struct error *err)
     if (!media_type_is_json(http_header(request, "Content-Type"))) {
         return error_set(err, ERROR_MEDIA_TYPE, "the Content-Type must be application/json");
     }
-    return body_parse(request->body, request->body_bytes, call_arena(call), out_body, err);
+    return body_parse(request->body, request->body_bytes, &call->api->bodies, out_body, err);
+}
+
+static const char *copy(struct arena *arena, const char *string) {
+    return string == NULL ? NULL : arena_strdup(arena, string);
+}
+
+struct execution call_keep_execution(struct call *call, const struct execution *execution) {
+    struct execution kept = *execution;
+    kept.model_name = copy(call_arena(call), execution->model_name);
+    kept.result = copy(call_arena(call), execution->result);
+    kept.error_type = copy(call_arena(call), execution->error_type);
+    kept.error_message = copy(call_arena(call), execution->error_message);
+    return kept;
+}
+
+void call_answer_execution(struct call *call, int status, const struct execution *execution) {
+    struct text body;
+    answer_begin(&body, EXECUTION_JSON_BYTES +
+                            (execution->result == NULL ? 0 : strlen(execution->result)));
+    execution_to_json(&body, execution, call_store_tag(call));
+    answer_json(call->request, status, &body);
 }
 
 bool call_read_no_query(struct call *call, struct error *err) {

@@ -15,7 +15,8 @@ struct api {
     _Atomic int state;
     struct rate_limiter *limiter; /* NULL: no limit */
     _Atomic uint32_t predictions; /* under way */
-    pthread_mutex_t mutex;        /* for the readers, and the end of the predictions */
+    struct body_budget bodies;
+    pthread_mutex_t mutex; /* for the readers, and the end of the predictions */
     pthread_cond_t predictions_ended;
     struct store_reader **readers;
     size_t reader_count;
@@ -55,8 +56,13 @@ void call_end_prediction(struct api *api);
 /* The run that the path names, if the caller may see it: ERROR_NOT_FOUND otherwise, whatever the reason. */
 MUST_CHECK bool call_get_run(struct call *call, struct run *out_run, struct error *err);
 
-/* The body as a JSON object: ERROR_MEDIA_TYPE, ERROR_MALFORMED. */
+/* The body as a JSON object: ERROR_MEDIA_TYPE, or as body_parse. Ended with body_fini before the call is given away. */
 MUST_CHECK bool call_read_body(struct call *call, struct body *out_body, struct error *err);
+
+/* The execution with its strings copied to the request's arena. */
+struct execution call_keep_execution(struct call *call, const struct execution *execution);
+/* Answers with an execution. */
+void call_answer_execution(struct call *call, int status, const struct execution *execution);
 
 /* The call takes no query parameter. */
 MUST_CHECK bool call_read_no_query(struct call *call, struct error *err);
@@ -67,10 +73,18 @@ bool runs_list(struct call *call, struct error *err);
 bool runs_get(struct call *call, struct error *err);
 bool runs_update(struct call *call, struct error *err);
 bool runs_delete(struct call *call, struct error *err);
+bool runs_pause(struct call *call, struct error *err);
+bool runs_resume(struct call *call, struct error *err);
 bool runs_trigger(struct call *call, struct error *err);
 bool runs_explain(struct call *call, struct error *err);
 bool executions_list(struct call *call, struct error *err);
 bool executions_get(struct call *call, struct error *err);
+bool executions_cancel(struct call *call, struct error *err);
+bool executions_count(struct call *call, struct error *err);
+bool backfills_create(struct call *call, struct error *err);
+bool backfills_list(struct call *call, struct error *err);
+bool backfills_get(struct call *call, struct error *err);
+bool backfills_cancel(struct call *call, struct error *err);
 bool models_list(struct call *call, struct error *err);
 bool models_get(struct call *call, struct error *err);
 bool models_predict(struct call *call, struct error *err);

@@ -7,14 +7,16 @@ enum field_type {
     FIELD_STRING,
     FIELD_BOOLEAN,
     FIELD_INTEGER, /* uint32_t */
+    FIELD_SMALL,   /* the same, uint8_t */
     FIELD_DURATION,
     FIELD_TIME,
     FIELD_OVERLAP,
     FIELD_CATCHUP,
     FIELD_DST_MISSING,
     FIELD_DST_REPEATED,
-    FIELD_JSON,  /* any value, kept as text */
-    FIELD_RETRY, /* an object with a table of its own */
+    FIELD_JSON,        /* any value, kept as text */
+    FIELD_RETRY,       /* an object with a table of its own */
+    FIELD_RETRY_KINDS, /* a set of errors, uint64_t */
     FIELD_READ_ONLY,
     FIELD_UNSUPPORTED,
 };
@@ -24,7 +26,7 @@ enum field_type {
 
 struct field {
     const char *name;
-    size_t offset; /* in struct run */
+    size_t offset; /* in struct run, or whatever the table describes */
     enum field_type type;
     bool is_required; /* in a new run, and never null */
     int64_t minimum;  /* characters, microseconds or the number itself */
@@ -53,6 +55,8 @@ static const struct field run_fields[] = {
     {"timeout", AT(timeout), FIELD_DURATION, false, 1, HOURS(TIMEOUT_HOURS_MAXIMUM)},
     {"retry", AT(retry), FIELD_RETRY, false, 0, 0},
     {"model_version", AT(model_version), FIELD_INTEGER, false, 1, INT32_MAX},
+    {"priority", AT(priority), FIELD_SMALL, false, PRIORITY_MINIMUM, PRIORITY_MAXIMUM},
+    {"note", AT(note), FIELD_STRING, false, 0, NOTE_CHARACTERS_MAXIMUM},
     {"secrets", 0, FIELD_UNSUPPORTED, false, 0, 0},
     {"run_id", 0, FIELD_READ_ONLY, false, 0, 0},
     {"last_run", 0, FIELD_READ_ONLY, false, 0, 0},
@@ -60,23 +64,37 @@ static const struct field run_fields[] = {
     {"next_runs", 0, FIELD_READ_ONLY, false, 0, 0},
     {"created_at", 0, FIELD_READ_ONLY, false, 0, 0},
     {"updated_at", 0, FIELD_READ_ONLY, false, 0, 0},
+    {"paused_at", 0, FIELD_READ_ONLY, false, 0, 0},
 };
 
 static const struct field retry_fields[] = {
     {"max_attempts", AT(retry.max_attempts), FIELD_INTEGER, false, 0, RETRY_ATTEMPTS_MAXIMUM},
     {"backoff", AT(retry.backoff), FIELD_DURATION, false, 0, HOURS(24)},
     {"max_backoff", AT(retry.max_backoff), FIELD_DURATION, false, 0, HOURS(24)},
+    {"non_retryable", AT(retry.non_retryable), FIELD_RETRY_KINDS, false, 0, 0},
+};
+
+static const struct field note_fields[] = {
+    {"note", AT(note), FIELD_STRING, false, 0, NOTE_CHARACTERS_MAXIMUM},
+};
+
+static const struct field backfill_fields[] = {
+    {"from", offsetof(struct backfill, from), FIELD_TIME, true, 0, 0},
+    {"to", offsetof(struct backfill, to), FIELD_TIME, true, 0, 0},
+    {"parallelism", offsetof(struct backfill, parallelism), FIELD_INTEGER, false, 1,
+     BACKFILL_PARALLELISM_MAXIMUM},
+    {"parameters", offsetof(struct backfill, parameters), FIELD_JSON, false, 0, 0},
 };
 
 struct decoding {
     const struct body *body;
-    struct run *run;
-    struct run defaults;
+    void *target;         /* what the table describes */
+    const void *defaults; /* the same, with the defaults */
     struct problems *problems;
 };
 
-static void *place(struct run *run, const struct field *field) {
-    return (char *)run + field->offset;
+static void *place(void *target, const struct field *field) {
+    return (char *)target + field->offset;
 }
 
 /* "retry.backoff" */
@@ -88,7 +106,7 @@ static const char *full_name(const struct decoding *decoding, const char *prefix
 static void wrong_type(struct decoding *decoding, const char *name, const char *wanted,
                        yyjson_val *value) {
     const char *given = yyjson_is_bool(value)  ? "a boolean"
-                        : yyjson_is_num(value) ? "a number"
+                        : yyjson_is_raw(value) ? "a number"
                         : yyjson_is_str(value) ? "a string"
                         : yyjson_is_arr(value) ? "an array"
                         : yyjson_is_obj(value) ? "an object"
@@ -120,21 +138,25 @@ static void decode_string(struct decoding *decoding, const struct field *field, 
                         "%s must have at most %lld characters, not %lld", name,
                         (long long)field->maximum, (long long)characters);
     } else {
-        *(const char **)place(decoding->run, field) = yyjson_get_str(value);
+        *(const char **)place(decoding->target, field) =
+            arena_strdup(decoding->problems->arena, yyjson_get_str(value));
     }
 }
 
 static void decode_integer(struct decoding *decoding, const struct field *field, const char *name,
                            yyjson_val *value) {
-    if (!yyjson_is_num(value)) {
+    uint64_t number;
+    if (!yyjson_is_raw(value)) {
         wrong_type(decoding, name, "a whole number", value);
-    } else if (!yyjson_is_uint(value) || yyjson_get_uint(value) < (uint64_t)field->minimum ||
-               yyjson_get_uint(value) > (uint64_t)field->maximum) {
+    } else if (!body_integer(value, &number) || number < (uint64_t)field->minimum ||
+               number > (uint64_t)field->maximum) {
         error_set_field(problems_add(decoding->problems), ERROR_INVALID, name,
                         "%s must be a whole number from %lld to %lld", name,
                         (long long)field->minimum, (long long)field->maximum);
+    } else if (field->type == FIELD_SMALL) {
+        *(uint8_t *)place(decoding->target, field) = (uint8_t)number;
     } else {
-        *(uint32_t *)place(decoding->run, field) = (uint32_t)yyjson_get_uint(value);
+        *(uint32_t *)place(decoding->target, field) = (uint32_t)number;
     }
 }
 
@@ -164,7 +186,7 @@ static void decode_duration(struct decoding *decoding, const struct field *field
                                            : "%s must be from 0s to %s",
                         name, maximum);
     } else {
-        *(struct duration *)place(decoding->run, field) = duration;
+        *(struct duration *)place(decoding->target, field) = duration;
     }
 }
 
@@ -175,7 +197,7 @@ static void decode_time(struct decoding *decoding, const struct field *field, co
         return;
     }
     struct error err;
-    if (!wall_time_parse(yyjson_get_str(value), place(decoding->run, field), &err)) {
+    if (!wall_time_parse(yyjson_get_str(value), place(decoding->target, field), &err)) {
         add_parse_problem(decoding, name, &err);
     }
 }
@@ -183,7 +205,7 @@ static void decode_time(struct decoding *decoding, const struct field *field, co
 static bool parse_choice(struct decoding *decoding, const struct field *field, const char *text,
                          const char **out_choices) {
     struct error ignored;
-    void *at = place(decoding->run, field);
+    void *at = place(decoding->target, field);
     switch (field->type) {
     case FIELD_OVERLAP:
         *out_choices = "skip, queue_one, queue_all, cancel_running, allow";
@@ -214,10 +236,53 @@ static void decode_choice(struct decoding *decoding, const struct field *field, 
     }
 }
 
+/* A kind after which no attempt follows anyway says nothing here, and is probably a mistake. */
+static bool retry_kind_parse(const char *name, uint64_t *out_kinds) {
+    enum error_kind kind = error_kind_from_wire_name(name);
+    *out_kinds |= error_kind_bit(kind);
+    return error_kind_may_retry(kind) && strcmp(error_kind_wire_name(kind), name) == 0;
+}
+
+static void unknown_retry_kind(struct decoding *decoding, const char *name, const char *given) {
+    struct text known;
+    text_init(&known, ERROR_MESSAGE_BYTES);
+    for (enum error_kind kind = ERROR_NONE; kind <= ERROR_USAGE; kind++) {
+        if (error_kind_may_retry(kind)) {
+            text_append(&known, known.size_bytes == 0 ? "" : ", ");
+            text_append(&known, error_kind_wire_name(kind));
+        }
+    }
+    error_set_field(problems_add(decoding->problems), ERROR_INVALID, name,
+                    "%s: there is no '%.40s' that is retried; there are %s", name, given,
+                    text_string(&known));
+    text_fini(&known);
+}
+
+static void decode_retry_kinds(struct decoding *decoding, const struct field *field,
+                               const char *name, yyjson_val *value) {
+    if (!yyjson_is_arr(value)) {
+        wrong_type(decoding, name, "an array of error types", value);
+        return;
+    }
+    uint64_t kinds = 0;
+    yyjson_arr_iter iterator = yyjson_arr_iter_with(value);
+    for (yyjson_val *item; (item = yyjson_arr_iter_next(&iterator)) != NULL;) {
+        if (!yyjson_is_str(item)) {
+            wrong_type(decoding, name, "an array of strings", item);
+            return;
+        }
+        if (!retry_kind_parse(yyjson_get_str(item), &kinds)) {
+            unknown_retry_kind(decoding, name, yyjson_get_str(item));
+            return;
+        }
+    }
+    *(uint64_t *)place(decoding->target, field) = kinds;
+}
+
 /* JSON null: the default, where there is one. */
 static void decode_null(struct decoding *decoding, const struct field *field, const char *name) {
-    void *to = place(decoding->run, field);
-    const void *from = place(&decoding->defaults, field);
+    void *to = place(decoding->target, field);
+    const void *from = (const char *)decoding->defaults + field->offset;
     size_t size_bytes = 0;
     switch (field->type) {
     case FIELD_STRING:
@@ -229,6 +294,12 @@ static void decode_null(struct decoding *decoding, const struct field *field, co
         break;
     case FIELD_INTEGER:
         size_bytes = sizeof(uint32_t);
+        break;
+    case FIELD_SMALL:
+        size_bytes = sizeof(uint8_t);
+        break;
+    case FIELD_RETRY_KINDS:
+        size_bytes = sizeof(uint64_t);
         break;
     case FIELD_DURATION:
         size_bytes = sizeof(struct duration);
@@ -271,12 +342,13 @@ static void decode_value(struct decoding *decoding, const struct field *field, c
         break;
     case FIELD_BOOLEAN:
         if (yyjson_is_bool(value)) {
-            *(bool *)place(decoding->run, field) = yyjson_get_bool(value);
+            *(bool *)place(decoding->target, field) = yyjson_get_bool(value);
         } else {
             wrong_type(decoding, name, "true or false", value);
         }
         break;
     case FIELD_INTEGER:
+    case FIELD_SMALL:
         decode_integer(decoding, field, name, value);
         break;
     case FIELD_DURATION:
@@ -292,7 +364,7 @@ static void decode_value(struct decoding *decoding, const struct field *field, c
         decode_choice(decoding, field, name, value);
         break;
     case FIELD_JSON:
-        decoding->run->parameters =
+        *(const char **)place(decoding->target, field) =
             body_member_text(decoding->body, name, decoding->problems->arena);
         break;
     case FIELD_RETRY:
@@ -301,6 +373,9 @@ static void decode_value(struct decoding *decoding, const struct field *field, c
         } else {
             wrong_type(decoding, name, "an object", value);
         }
+        break;
+    case FIELD_RETRY_KINDS:
+        decode_retry_kinds(decoding, field, name, value);
         break;
     case FIELD_READ_ONLY:
         error_set_field(problems_add(decoding->problems), ERROR_INVALID, name,
@@ -389,21 +464,18 @@ static void decode_object(struct decoding *decoding, yyjson_val *object, const c
     }
 }
 
-static void require_fields(struct decoding *decoding) {
-    for (size_t i = 0; i < COUNT_OF(run_fields); i++) {
-        if (run_fields[i].is_required &&
-            yyjson_obj_get(decoding->body->root, run_fields[i].name) == NULL) {
-            error_set_field(problems_add(decoding->problems), ERROR_INVALID, run_fields[i].name,
-                            "%s is required", run_fields[i].name);
+static void require_fields(struct decoding *decoding, const struct field *fields, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (fields[i].is_required && yyjson_obj_get(decoding->body->root, fields[i].name) == NULL) {
+            error_set_field(problems_add(decoding->problems), ERROR_INVALID, fields[i].name,
+                            "%s is required", fields[i].name);
         }
     }
 }
 
 /* --- fields that depend on each other ------------------------------------------------------------ */
 
-static void check_bounds(struct decoding *decoding) {
-    const struct run *run = decoding->run;
-    struct problems *problems = decoding->problems;
+static void check_bounds(const struct run *run, struct problems *problems) {
     if (!wall_time_is_none(run->start_at) && !wall_time_is_none(run->end_at) &&
         run->end_at.us <= run->start_at.us && !problems_about(problems, "start_at") &&
         !problems_about(problems, "end_at")) {
@@ -417,11 +489,36 @@ static void check_bounds(struct decoding *decoding) {
 }
 
 void run_decode(const struct body *body, bool is_new, struct run *run, struct problems *problems) {
+    struct run defaults = run_defaults();
     struct decoding decoding = {
-        .body = body, .run = run, .defaults = run_defaults(), .problems = problems};
+        .body = body, .target = run, .defaults = &defaults, .problems = problems};
     decode_object(&decoding, body->root, "", run_fields, COUNT_OF(run_fields));
     if (is_new) {
-        require_fields(&decoding);
+        require_fields(&decoding, run_fields, COUNT_OF(run_fields));
     }
-    check_bounds(&decoding);
+    check_bounds(run, problems);
+}
+
+void run_decode_note(const struct body *body, struct run *run, struct problems *problems) {
+    struct run defaults = run_defaults();
+    struct decoding decoding = {
+        .body = body, .target = run, .defaults = &defaults, .problems = problems};
+    decode_object(&decoding, body->root, "", note_fields, COUNT_OF(note_fields));
+}
+
+void backfill_decode(const struct body *body, struct backfill *backfill,
+                     struct problems *problems) {
+    const struct backfill defaults = {.from = WALL_TIME_NONE,
+                                      .to = WALL_TIME_NONE,
+                                      .next_slot = WALL_TIME_NONE,
+                                      .parallelism = 1,
+                                      .cancelled_at = WALL_TIME_NONE};
+    *backfill = defaults;
+    struct decoding decoding = {
+        .body = body, .target = backfill, .defaults = &defaults, .problems = problems};
+    decode_object(&decoding, body->root, "", backfill_fields, COUNT_OF(backfill_fields));
+    require_fields(&decoding, backfill_fields, COUNT_OF(backfill_fields));
+    if (problems->count == 0 && backfill->to.us <= backfill->from.us) {
+        error_set_field(problems_add(problems), ERROR_INVALID, "to", "to must be after from");
+    }
 }

@@ -153,6 +153,12 @@ void json_number(struct text *out, int64_t number) {
     END(out);
 }
 
+void json_milliseconds(struct text *out, struct duration duration) {
+    BEGIN(out, NUMBER_BYTES + 4)
+    put_milliseconds(&pen, duration);
+    END(out);
+}
+
 void json_hex(struct text *out, const unsigned char *bytes, size_t size_bytes) {
     BEGIN(out, size_bytes * 2 + 2)
     put_hex(&pen, bytes, size_bytes);
@@ -174,8 +180,18 @@ size_t next_runs(const struct timetable *timetable, struct wall_time after,
     return count;
 }
 
-/* More than all of a run but its strings: names (410), 7 times (203), 5 durations (245), the rest (120). */
-enum { RUN_FIXED_BYTES = 1280 };
+/* More than all of a run but its strings: names (470), 8 times (232), 5 durations (245), kinds of errors (240), the
+ * rest (120). */
+enum { RUN_FIXED_BYTES = 1536 };
+
+static void put_kinds(struct pen *pen, uint64_t kinds) {
+    for (const char *separator = "\""; kinds != 0; kinds &= kinds - 1) {
+        put_text(pen, separator);
+        put_text(pen, error_kind_wire_name((enum error_kind)__builtin_ctzll(kinds)));
+        LITERAL(pen, "\"");
+        separator = ",\"";
+    }
+}
 
 static void put_policies(struct pen *pen, const struct run *run) {
     LITERAL(pen, ",\"jitter\":");
@@ -198,7 +214,9 @@ static void put_policies(struct pen *pen, const struct run *run) {
     put_duration(pen, run->retry.backoff);
     LITERAL(pen, ",\"max_backoff\":");
     put_duration(pen, run->retry.max_backoff);
-    LITERAL(pen, "}");
+    LITERAL(pen, ",\"non_retryable\":[");
+    put_kinds(pen, run->retry.non_retryable);
+    LITERAL(pen, "]}");
 }
 
 void run_to_json(struct text *out, const struct run *run, uint64_t store_tag,
@@ -206,7 +224,7 @@ void run_to_json(struct text *out, const struct run *run, uint64_t store_tag,
     size_t parameters_bytes = strlen(run->parameters);
     BEGIN(out, RUN_FIXED_BYTES + parameters_bytes + worst_bytes(run->model_name) +
                    worst_bytes(run->schedule) + worst_bytes(run->zone_name) +
-                   worst_bytes(run->name) + worst_bytes(run->description) +
+                   worst_bytes(run->name) + worst_bytes(run->description) + worst_bytes(run->note) +
                    (slot_count + 1) * (TIME_BYTES + 1))
     LITERAL(&pen, "{\"run_id\":");
     put_id(&pen, run->key, store_tag);
@@ -221,7 +239,7 @@ void run_to_json(struct text *out, const struct run *run, uint64_t store_tag,
     LITERAL(&pen, ",\"last_run\":");
     put_time(&pen, run->last_run);
     LITERAL(&pen, ",\"next_run\":");
-    put_time(&pen, run->next_run);
+    put_time(&pen, wall_time_is_none(run->paused_at) ? run->next_run : WALL_TIME_NONE);
     LITERAL(&pen, ",\"created_at\":");
     put_time(&pen, run->created_at);
     LITERAL(&pen, ",\"updated_at\":");
@@ -243,6 +261,12 @@ void run_to_json(struct text *out, const struct run *run, uint64_t store_tag,
     } else {
         put_number(&pen, run->model_version);
     }
+    LITERAL(&pen, ",\"priority\":");
+    put_number(&pen, run->priority);
+    LITERAL(&pen, ",\"paused_at\":");
+    put_time(&pen, run->paused_at);
+    LITERAL(&pen, ",\"note\":");
+    put_string(&pen, run->note);
     if (slots != NULL) {
         LITERAL(&pen, ",\"next_runs\":[");
         for (size_t i = 0; i < slot_count; i++) {
@@ -257,7 +281,7 @@ void run_to_json(struct text *out, const struct run *run, uint64_t store_tag,
 
 /* --- executions ---------------------------------------------------------------------------------- */
 
-/* More than all of an execution but its strings: names (330), 6 times (174), 3 ids (114), a digest (66), the rest
+/* More than all of an execution but its strings: names (350), 6 times (174), 4 ids (152), a digest (66), the rest
  * (140). */
 enum { EXECUTION_FIXED_BYTES = 1280 };
 
@@ -323,7 +347,12 @@ void execution_to_json(struct text *out, const struct execution *execution, uint
     }
     LITERAL(&pen, ",\"trigger\":\"");
     put_text(&pen, execution_trigger_name(execution->trigger));
-    LITERAL(&pen, "\",\"attempt\":");
+    LITERAL(&pen, "\"");
+    if (execution->trigger == TRIGGER_BACKFILL) {
+        LITERAL(&pen, ",\"backfill_id\":");
+        put_id(&pen, execution->backfill_key, store_tag);
+    }
+    LITERAL(&pen, ",\"attempt\":");
     put_number(&pen, execution->attempt);
     LITERAL(&pen, ",\"status\":\"");
     put_text(&pen, execution_status_name(execution->status));
@@ -338,4 +367,54 @@ void execution_to_json(struct text *out, const struct execution *execution, uint
     put_outcome(&pen, execution, store_tag);
     LITERAL(&pen, "}");
     END(out);
+}
+
+/* --- backfills ------------------------------------------------------------------------------------ */
+
+bool backfill_is_over(const struct backfill *backfill,
+                      const uint64_t counts[EXECUTION_MISSED + 1]) {
+    return !wall_time_is_none(backfill->cancelled_at) ||
+           (wall_time_is_none(backfill->next_slot) && counts[EXECUTION_QUEUED] == 0 &&
+            counts[EXECUTION_RUNNING] == 0);
+}
+
+void backfill_to_json(struct text *out, const struct backfill *backfill,
+                      const uint64_t counts[EXECUTION_MISSED + 1], uint64_t store_tag) {
+    uint64_t recorded = 0;
+    for (enum execution_status status = EXECUTION_QUEUED; status <= EXECUTION_MISSED; status++) {
+        recorded += counts[status];
+    }
+    bool is_cancelled = !wall_time_is_none(backfill->cancelled_at);
+    text_append(out, "{\"backfill_id\":");
+    json_id(out, backfill->key, store_tag);
+    text_append(out, ",\"run_id\":");
+    json_id(out, backfill->run_key, store_tag);
+    text_append(out, ",\"from\":");
+    json_time(out, backfill->from);
+    text_append(out, ",\"to\":");
+    json_time(out, backfill->to);
+    text_append(out, ",\"parallelism\":");
+    json_number(out, backfill->parallelism);
+    text_append(out, ",\"status\":");
+    json_string(out, is_cancelled                         ? "cancelled"
+                     : backfill_is_over(backfill, counts) ? "completed"
+                                                          : "running");
+    text_append(out, ",\"slot_count\":");
+    json_number(out, (int64_t)backfill->slot_count);
+    text_append(out, ",\"recorded\":");
+    json_number(out, (int64_t)recorded);
+    text_append(out, ",\"counts\":{");
+    for (enum execution_status status = EXECUTION_QUEUED; status <= EXECUTION_CANCELLED; status++) {
+        text_append(out, status == EXECUTION_QUEUED ? "" : ",");
+        json_string(out, execution_status_name(status));
+        text_append_char(out, ':');
+        json_number(out, (int64_t)counts[status]);
+    }
+    text_append(out, "},\"next_slot\":");
+    json_time(out, is_cancelled ? WALL_TIME_NONE : backfill->next_slot);
+    text_append(out, ",\"created_at\":");
+    json_time(out, backfill->created_at);
+    text_append(out, ",\"cancelled_at\":");
+    json_time(out, backfill->cancelled_at);
+    text_append_char(out, '}');
 }

@@ -8,7 +8,7 @@
 
 enum {
     NEXT_RUNS = 5,
-    RUN_JSON_BYTES = 1536,      /* of a usual run, without its parameters; may be more */
+    RUN_JSON_BYTES = 1792,      /* of a usual run, without its parameters; may be more */
     EXECUTION_JSON_BYTES = 768, /* of an execution, without its result */
 };
 
@@ -22,11 +22,18 @@ void run_to_json(struct text *out, const struct run *run, uint64_t store_tag,
 
 void execution_to_json(struct text *out, const struct execution *execution, uint64_t store_tag);
 
+enum { BACKFILL_JSON_BYTES = 640 };
+/* `counts` by status: what has become of its slots. */
+void backfill_to_json(struct text *out, const struct backfill *backfill,
+                      const uint64_t counts[EXECUTION_MISSED + 1], uint64_t store_tag);
+bool backfill_is_over(const struct backfill *backfill, const uint64_t counts[EXECUTION_MISSED + 1]);
+
 /* Appends a string literal, a time in quotes or null, an id in quotes. */
 void json_string(struct text *out, const char *string);  /* NULL: null */
 void json_time(struct text *out, struct wall_time time); /* NONE: null */
 void json_id(struct text *out, int64_t key, uint64_t store_tag);
 void json_number(struct text *out, int64_t number);
+void json_milliseconds(struct text *out, struct duration duration); /* 3.214 */
 void json_hex(struct text *out, const unsigned char *bytes, size_t size_bytes);
 
 #endif

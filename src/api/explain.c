@@ -123,6 +123,8 @@ static void add_outcome(const struct explanation *explanation, struct wall_time 
         return;
     } else if (!run->enabled) {
         add_sentence(out, "The run is disabled, so it does not fire");
+    } else if (!wall_time_is_none(run->paused_at)) {
+        add_sentence(out, "The run is paused; its slots become one `missed` record when that ends");
     } else if (explanation->due_at.us > now.us) {
         add_sentence(out, arena_printf(arena,
                                        "It is still to come; if an earlier execution has not ended "

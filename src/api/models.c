@@ -161,7 +161,7 @@ static void on_predicted(struct dispatch_job *job) {
 /* What is asked: the parameters themselves ({"data": …} or {"inputs": …}), or, as for a scheduled run,
  * {"parameters": …, "model_version": …}. */
 struct question {
-    yyjson_val *parameters;
+    yyjson_val *parameters; /* of the body */
     const char *text;
     uint32_t version; /* 0: the one that serves */
 };
@@ -180,33 +180,34 @@ static bool read_wrapped(const struct body *body, struct arena *arena, struct qu
     }
     yyjson_val *version = yyjson_obj_get(body->root, "model_version");
     if (version != NULL && !yyjson_is_null(version)) {
-        if (!yyjson_is_uint(version) || yyjson_get_uint(version) == 0 ||
-            yyjson_get_uint(version) > INT32_MAX) {
+        uint64_t number;
+        if (!body_integer(version, &number) || number == 0 || number > INT32_MAX) {
             return error_set_field(err, ERROR_INVALID, "model_version",
                                    "model_version must be a whole number from 1 to %d", INT32_MAX);
         }
-        out->version = (uint32_t)yyjson_get_uint(version);
+        out->version = (uint32_t)number;
     }
     out->parameters = yyjson_obj_get(body->root, "parameters");
     out->text = body_member_text(body, "parameters", arena);
     return true;
 }
 
-static bool read_question(struct call *call, struct question *out, struct error *err) {
+static bool read_question(struct call *call, struct body *body, struct question *out,
+                          struct error *err) {
     *out = (struct question){.text = "null"};
     if (call->request->body_bytes == 0) {
         return true; /* for a model without inputs */
     }
-    struct body body;
-    if (!call_read_body(call, &body, err)) {
+    if (!call_read_body(call, body, err)) {
         return false;
     }
-    if (yyjson_obj_get(body.root, "parameters") != NULL &&
-        yyjson_obj_get(body.root, "data") == NULL && yyjson_obj_get(body.root, "inputs") == NULL) {
-        return read_wrapped(&body, call_arena(call), out, err);
+    if (yyjson_obj_get(body->root, "parameters") != NULL &&
+        yyjson_obj_get(body->root, "data") == NULL &&
+        yyjson_obj_get(body->root, "inputs") == NULL) {
+        return read_wrapped(body, call_arena(call), out, err);
     }
-    out->parameters = body.root;
-    out->text = body_text(&body, call_arena(call));
+    out->parameters = body->root;
+    out->text = body_text(body, call_arena(call));
     return true;
 }
 
@@ -221,11 +222,12 @@ static bool begin_prediction(struct api *api, struct error *err) {
 
 bool models_predict(struct call *call, struct error *err) {
     const char *name = call->arguments[0];
+    struct body body CLEANUP(body_fini) = {0};
     struct question question;
     const struct model_snapshot *snapshot;
     const struct model *model;
     const struct model_version *version;
-    if (!call_read_no_query(call, err) || !read_question(call, &question, err)) {
+    if (!call_read_no_query(call, err) || !read_question(call, &body, &question, err)) {
         return false;
     }
     if (!check_find_model(call, name, question.version, &snapshot, &model, &version, err)) {

@@ -1,10 +1,7 @@
-/* Scheduled runs: create, list, get, update, delete. A write is prepared and checked on the HTTP thread, carried out
- * by the store's writer thread, passed on to the scheduler there (so that it hears of changes in the order in
- * which they were committed), and answered on the HTTP thread again. */
+/* Scheduled runs: create, list, get, delete. */
 #include "api/body.h"
-#include "api/check.h"
 #include "api/decode.h"
-#include "api/query.h"
+#include "api/run_write.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -12,92 +9,9 @@
 enum {
     LIST_LIMIT_DEFAULT = 100,
     LIST_LIMIT_MAXIMUM = 1000,
-    /* So often a change is made anew because another came in between. */
-    UPDATE_TRIES_MAXIMUM = 8,
-    ETAG_BYTES = 24,
+    LIST_BYTES_MAXIMUM = 16 << 20, /* of parameters: then a page ends early */
     LINK_BYTES_MAXIMUM = 64 * 1024,
 };
-
-/* One write on its way. In the request's arena. */
-struct run_write {
-    struct store_write write;
-    struct call *call;
-    struct run run;
-    struct plan_entry *entry; /* NULL: the scheduler need not know, or forgets the run */
-    struct check_slots slots;
-    struct if_match if_match;
-    uint32_t tries;
-};
-
-/* --- shared ------------------------------------------------------------------------------------- */
-
-static void add_etag(struct http_request *request, uint64_t revision) {
-    char etag[ETAG_BYTES];
-    snprintf(etag, sizeof etag, "\"%llu\"", (unsigned long long)revision);
-    http_add_header(request, "ETag", etag);
-}
-
-/* Refuses with all problems, if there are any. */
-static bool answer_if_wrong(struct call *call, const struct problems *problems) {
-    if (problems->count == 0) {
-        return false;
-    }
-    answer_problems(call->request, problems);
-    return true;
-}
-
-static void answer_details(struct run_write *write, int status, const char *message) {
-    struct call *call = write->call;
-    struct text body;
-    answer_begin(&body, RUN_JSON_BYTES + 256 + strlen(write->run.parameters));
-    text_append(&body, "{\"run_id\":");
-    json_id(&body, write->run.key, call_store_tag(call));
-    text_append(&body, ",\"message\":");
-    json_string(&body, message);
-    text_append(&body, ",\"schedule_details\":");
-    run_to_json(&body, &write->run, call_store_tag(call), write->slots.slots,
-                write->run.enabled ? write->slots.count : 0);
-    text_append_char(&body, '}');
-    add_etag(call->request, write->run.revision);
-    answer_json(call->request, status, &body);
-}
-
-/* On the writer thread: the scheduler hears of it before anything else happens to the run. */
-static void on_written(struct store_write *store_write,
-                       void (*step)(struct http_request *request)) {
-    struct run_write *write = store_write->context;
-    struct call *call = write->call;
-    struct scheduler *scheduler = call->api->options.scheduler;
-    if (!store_write->ok) {
-        plan_entry_free(write->entry);
-    } else if (write->entry != NULL) {
-        write->run.revision = store_write->out_revision;
-        plan_entry_set_revision(write->entry, store_write->out_revision,
-                                store_write->keeps_next_run);
-        scheduler_put_run(scheduler, write->entry);
-    } else {
-        scheduler_remove_run(scheduler, write->run.key);
-    }
-    write->entry = NULL;
-    http_continue(call->request, step);
-}
-
-static void submit(struct run_write *write, enum store_write_kind kind,
-                   void (*done)(struct store_write *write)) {
-    struct call *call = write->call;
-    write->write = (struct store_write){
-        .kind = kind,
-        .done = done,
-        .context = write,
-        .run_key = write->run.key,
-        .expected_revision = write->write.expected_revision,
-        .keeps_next_run = write->write.keeps_next_run,
-        .run = &write->run,
-    };
-    call->request->user = write;
-    http_defer(call->request);
-    store_submit(call->api->options.store, &write->write);
-}
 
 /* --- create ------------------------------------------------------------------------------------- */
 
@@ -108,17 +22,13 @@ static void on_create_answer(struct http_request *request) {
         answer_error(request, &write->write.err);
         return;
     }
-    answer_details(write, 201, "Scheduled run created");
+    run_write_answer(write, 201, "Scheduled run created");
 }
 
-static void on_created(struct store_write *write) { on_written(write, on_create_answer); }
-
-static yyjson_val *parameters_in(const struct body *body) {
-    return yyjson_obj_get(body->root, "parameters");
-}
+static void on_created(struct store_write *write) { run_write_done(write, on_create_answer); }
 
 bool runs_create(struct call *call, struct error *err) {
-    struct body body;
+    struct body body CLEANUP(body_fini) = {0};
     if (!call_read_no_query(call, err) || !call_read_body(call, &body, err)) {
         return false;
     }
@@ -135,18 +45,19 @@ bool runs_create(struct call *call, struct error *err) {
     check_schedule(&write->run, call->now, true, &problems, &write->slots);
     struct error model_err;
     if (!problems_about(&problems, "model_name") && !problems_about(&problems, "model_version") &&
-        !check_model(call, write->run.model_name, write->run.model_version, parameters_in(&body),
-                     &model_err)) {
+        !check_model(call, write->run.model_name, write->run.model_version,
+                     yyjson_obj_get(body.root, "parameters"), &model_err)) {
         *problems_add(&problems) = model_err;
     }
-    if (answer_if_wrong(call, &problems)) {
+    if (problems.count > 0) {
+        answer_problems(call->request, &problems);
         return true;
     }
     write->run.next_run = write->run.enabled ? write->slots.first : WALL_TIME_NONE;
     if (!plan_entry_new(&write->run, &write->entry, err)) {
         return false;
     }
-    submit(write, STORE_CREATE_RUN, on_created);
+    run_write_submit(write, STORE_CREATE_RUN, on_created);
     return true;
 }
 
@@ -160,7 +71,7 @@ bool runs_get(struct call *call, struct error *err) {
     struct text body;
     answer_begin(&body, RUN_JSON_BYTES + strlen(run.parameters));
     run_to_json(&body, &run, call_store_tag(call), NULL, 0);
-    add_etag(call->request, run.revision);
+    run_add_etag(call->request, run.revision);
     answer_json(call->request, 200, &body);
     return true;
 }
@@ -173,8 +84,9 @@ static void append_page(struct text *links, struct call *call, struct query_para
     link_append(links, "/api/scheduled", query, LIST_PARAMETERS, relation);
 }
 
+/* `count`: how many the page holds, which may be less than the limit where they are large. */
 static void add_pages(struct call *call, struct query_parameter *query, uint64_t limit,
-                      uint64_t offset, uint64_t total) {
+                      uint64_t offset, uint64_t count, uint64_t total) {
     struct text links;
     text_init(&links, LINK_BYTES_MAXIMUM);
     query[LIST_LIMIT].value = arena_printf(call_arena(call), "%llu", (unsigned long long)limit);
@@ -184,17 +96,17 @@ static void add_pages(struct call *call, struct query_parameter *query, uint64_t
         append_page(&links, call, query, offset > total ? last : offset - MIN_OF(limit, offset),
                     "prev");
     }
-    if (offset < total && total - offset > limit) {
-        append_page(&links, call, query, offset + limit, "next");
+    if (count > 0 && total - offset > count) {
+        append_page(&links, call, query, offset + count, "next");
     }
     append_page(&links, call, query, last, "last");
     if (text_ok(&links)) {
         http_add_header(call->request, "Link", text_string(&links));
     }
     text_fini(&links);
-    char count[24];
-    snprintf(count, sizeof count, "%llu", (unsigned long long)total);
-    http_add_header(call->request, "X-Total-Count", count);
+    char total_count[24];
+    snprintf(total_count, sizeof total_count, "%llu", (unsigned long long)total);
+    http_add_header(call->request, "X-Total-Count", total_count);
 }
 
 bool runs_list(struct call *call, struct error *err) {
@@ -212,6 +124,7 @@ bool runs_list(struct call *call, struct error *err) {
         .model_name = query[LIST_MODEL_NAME].value,
         .limit = (uint32_t)limit,
         .offset = offset,
+        .bytes_maximum = LIST_BYTES_MAXIMUM,
     };
     struct run *runs;
     size_t count;
@@ -227,145 +140,9 @@ bool runs_list(struct call *call, struct error *err) {
         run_to_json(&body, &runs[i], call_store_tag(call), NULL, 0);
     }
     text_append_char(&body, ']');
-    add_pages(call, query, limit, offset, total);
+    add_pages(call, query, limit, offset, count, total);
     answer_json(call->request, 200, &body);
     return true;
-}
-
-/* --- update ------------------------------------------------------------------------------------- */
-
-static bool texts_differ(const char *left, const char *right) {
-    return left != right && (left == NULL || right == NULL || strcmp(left, right) != 0);
-}
-
-/* Whether the change touches when the run is due. */
-static bool moves_slots(const struct run *before, const struct run *after) {
-    return texts_differ(before->schedule, after->schedule) ||
-           texts_differ(before->zone_name, after->zone_name) || before->enabled != after->enabled ||
-           before->start_at.us != after->start_at.us || before->end_at.us != after->end_at.us ||
-           before->dst_missing != after->dst_missing || before->dst_repeated != after->dst_repeated;
-}
-
-static bool changes_model(const struct run *before, const struct run *after) {
-    return texts_differ(before->model_name, after->model_name) ||
-           before->model_version != after->model_version ||
-           texts_differ(before->parameters, after->parameters);
-}
-
-/* The parameters of a run as JSON, where the body does not bring them. */
-static yyjson_val *parse_parameters(const struct run *run, struct arena *arena) {
-    const char *wrapped = arena_printf(arena, "{\"parameters\":%s}", run->parameters);
-    struct body body;
-    struct error ignored;
-    return body_parse(wrapped, strlen(wrapped), arena, &body, &ignored) ? parameters_in(&body)
-                                                                        : NULL;
-}
-
-static void check_change(struct run_write *write, const struct run *before, const struct body *body,
-                         struct problems *problems) {
-    struct call *call = write->call;
-    struct run *run = &write->run;
-    bool moves = moves_slots(before, run);
-    if (moves || run->enabled) {
-        check_schedule(run, call->now, moves, problems, &write->slots);
-    }
-    struct error model_err;
-    if (changes_model(before, run) && !problems_about(problems, "model_name") &&
-        !problems_about(problems, "model_version")) {
-        yyjson_val *parameters = parameters_in(body);
-        if (parameters == NULL) {
-            parameters = parse_parameters(run, call_arena(call));
-        }
-        if (!check_model(call, run->model_name, run->model_version, parameters, &model_err)) {
-            *problems_add(problems) = model_err;
-        }
-    }
-    if (moves) {
-        run->next_run = run->enabled ? write->slots.first : WALL_TIME_NONE;
-    }
-    write->write.keeps_next_run = !moves;
-}
-
-static void on_updated(struct store_write *write);
-
-/* Reads, merges, checks and submits: the whole of one try. */
-static bool try_update(struct run_write *write, struct error *err) {
-    struct call *call = write->call;
-    struct body body;
-    struct run before;
-    if (!call_get_run(call, &before, err)) {
-        return false;
-    }
-    if (!if_match_holds(&write->if_match, before.revision)) {
-        return error_set(err, ERROR_STALE, "the scheduled run has changed: it is now at \"%llu\"",
-                         (unsigned long long)before.revision);
-    }
-    /* Parsed again at each try: a change of another must not mix with what this one says. */
-    if (!body_parse(call->request->body, call->request->body_bytes, call_arena(call), &body, err)) {
-        return false;
-    }
-    struct problems problems = {.arena = call_arena(call)};
-    write->run = before;
-    write->run.updated_at = call->now;
-    run_decode(&body, false, &write->run, &problems);
-    check_change(write, &before, &body, &problems);
-    if (answer_if_wrong(call, &problems)) {
-        return true;
-    }
-    if (!plan_entry_new(&write->run, &write->entry, err)) {
-        if (write->run.enabled) {
-            return false;
-        }
-        /* A disabled run whose zone has left the system: to the scheduler it is as good as gone. */
-        write->entry = NULL;
-    }
-    write->write.expected_revision = before.revision;
-    submit(write, STORE_UPDATE_RUN, on_updated);
-    return true;
-}
-
-static void on_update_answer(struct http_request *request) {
-    struct run_write *write = request->user;
-    struct call *call = write->call;
-    request->user = call;
-    struct error err = write->write.err;
-    if (write->write.ok) {
-        write->run.revision = write->write.out_revision;
-        answer_details(write, 200, "Scheduled run updated");
-        return;
-    }
-    bool may_try_again =
-        err.kind == ERROR_STALE && (!write->if_match.is_present || write->if_match.any);
-    if (may_try_again && request->is_late) {
-        error_set(&err, ERROR_UNAVAILABLE, "the server is shutting down");
-    } else if (may_try_again && ++write->tries >= UPDATE_TRIES_MAXIMUM) {
-        error_set(&err, ERROR_CONFLICT, "the scheduled run is being changed by others; try again");
-    } else if (may_try_again) {
-        if (try_update(write, &err)) {
-            return;
-        }
-    } else if (err.kind == ERROR_STALE) {
-        error_set(&err, ERROR_STALE, "the scheduled run has changed meanwhile");
-    } else if (err.kind == ERROR_NOT_FOUND) {
-        error_set(&err, ERROR_NOT_FOUND, "there is no such scheduled run");
-    }
-    answer_error(request, &err);
-}
-
-static void on_updated(struct store_write *write) { on_written(write, on_update_answer); }
-
-bool runs_update(struct call *call, struct error *err) {
-    struct run run;
-    struct body body;
-    struct run_write *write = arena_alloc_zeroed(call_arena(call), sizeof *write);
-    write->call = call;
-    /* What is not there, or another's, is so before its body is looked at. */
-    if (!call_read_no_query(call, err) || !call_get_run(call, &run, err) ||
-        !call_read_body(call, &body, err) ||
-        !if_match_parse(http_header_list(call->request, "If-Match"), &write->if_match, err)) {
-        return false;
-    }
-    return try_update(write, err);
 }
 
 /* --- delete ------------------------------------------------------------------------------------- */
@@ -389,7 +166,7 @@ static void on_delete_answer(struct http_request *request) {
     answer_json(request, 200, &body);
 }
 
-static void on_deleted(struct store_write *write) { on_written(write, on_delete_answer); }
+static void on_deleted(struct store_write *write) { run_write_done(write, on_delete_answer); }
 
 bool runs_delete(struct call *call, struct error *err) {
     struct run_write *write = arena_alloc_zeroed(call_arena(call), sizeof *write);
@@ -399,11 +176,10 @@ bool runs_delete(struct call *call, struct error *err) {
         return false;
     }
     if (!if_match_holds(&write->if_match, write->run.revision)) {
-        return error_set(err, ERROR_STALE, "the scheduled run has changed: it is now at \"%llu\"",
-                         (unsigned long long)write->run.revision);
+        return run_refuse_stale(&write->run, err);
     }
     bool is_bound = write->if_match.is_present && !write->if_match.any;
     write->write.expected_revision = is_bound ? write->run.revision : 0;
-    submit(write, STORE_DELETE_RUN, on_deleted);
+    run_write_submit(write, STORE_DELETE_RUN, on_deleted);
     return true;
 }

@@ -3,8 +3,6 @@
 #include "api/check.h"
 #include "api/query.h"
 
-#include <string.h>
-
 struct run_trigger {
     struct scheduler_trigger trigger;
     struct call *call;
@@ -22,23 +20,15 @@ static void on_trigger_answer(struct http_request *request) {
         return;
     }
     const struct execution *execution = &trigger->execution;
-    struct text body;
-    answer_begin(&body, EXECUTION_JSON_BYTES +
-                            (execution->result == NULL ? 0 : strlen(execution->result)));
-    execution_to_json(&body, execution, call_store_tag(call));
     if (trigger->trigger.wait) {
-        answer_json(request, 200, &body);
+        call_answer_execution(call, 200, execution);
         return;
     }
     char id[UUID_TEXT_BYTES];
     identity_format(execution->key, call_store_tag(call), id);
     http_add_header(request, "Location", arena_printf(call_arena(call), "/api/executions/%s", id));
     http_add_header(request, "Preference-Applied", "respond-async");
-    answer_json(request, 202, &body);
-}
-
-static const char *copy(struct arena *arena, const char *string) {
-    return string == NULL ? NULL : arena_strdup(arena, string);
+    call_answer_execution(call, 202, execution);
 }
 
 /* On the scheduler's thread, which lends the strings. */
@@ -47,12 +37,7 @@ static void on_triggered(struct scheduler_trigger *scheduler_trigger) {
     struct call *call = trigger->call;
     trigger->ok = scheduler_trigger->ok;
     if (trigger->ok) {
-        struct execution *execution = &trigger->execution;
-        *execution = scheduler_trigger->execution;
-        execution->model_name = copy(call_arena(call), execution->model_name);
-        execution->result = copy(call_arena(call), execution->result);
-        execution->error_type = copy(call_arena(call), execution->error_type);
-        execution->error_message = copy(call_arena(call), execution->error_message);
+        trigger->execution = call_keep_execution(call, &scheduler_trigger->execution);
     } else {
         trigger->err = scheduler_trigger->err;
     }
@@ -66,7 +51,7 @@ static bool read_parameters(struct call *call, const struct run *run, const char
     if (call->request->body_bytes == 0) {
         return true;
     }
-    struct body body;
+    struct body body CLEANUP(body_fini) = {0};
     if (!call_read_body(call, &body, err)) {
         return false;
     }

@@ -1,5 +1,7 @@
 #include "base/identity.h"
 
+#include "base/text.h"
+
 #include <string.h>
 
 enum { COUNTER_BITS = 10 };
@@ -28,19 +30,6 @@ void identity_format(int64_t key, uint64_t store_tag, char out[static UUID_TEXT_
     *to = '\0';
 }
 
-static int hex_digit(char character) {
-    if (character >= '0' && character <= '9') {
-        return character - '0';
-    }
-    if (character >= 'a' && character <= 'f') {
-        return character - 'a' + 10;
-    }
-    if (character >= 'A' && character <= 'F') {
-        return character - 'A' + 10;
-    }
-    return -1;
-}
-
 bool identity_parse(const char *text, uint64_t store_tag, int64_t *out_key) {
     uint64_t halves[2] = {0, 0};
     size_t digits = 0;
@@ -51,7 +40,7 @@ bool identity_parse(const char *text, uint64_t store_tag, int64_t *out_key) {
             }
             continue;
         }
-        int digit = hex_digit(text[i]);
+        int digit = hex_digit_value(text[i]);
         if (digit < 0) {
             return false;
         }

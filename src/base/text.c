@@ -159,3 +159,16 @@ char *text_take(struct text *text) {
     text_init(text, text->maximum_bytes);
     return data;
 }
+
+int hex_digit_value(char character) {
+    if (character >= '0' && character <= '9') {
+        return character - '0';
+    }
+    if (character >= 'a' && character <= 'f') {
+        return character - 'a' + 10;
+    }
+    if (character >= 'A' && character <= 'F') {
+        return character - 'A' + 10;
+    }
+    return -1;
+}

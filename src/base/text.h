@@ -43,4 +43,7 @@ const char *text_string(const struct text *text);
 /* Hands the bytes over: the caller frees them; the builder is empty again. */
 char *text_take(struct text *text);
 
+/* The value of a hexadecimal digit of either case; -1 for any other character. */
+int hex_digit_value(char character);
+
 #endif

@@ -1,19 +1,7 @@
+#include "base/text.h"
 #include "http/exchange.h"
 
 #include <string.h>
-
-static int hex_digit(char character) {
-    if (character >= '0' && character <= '9') {
-        return character - '0';
-    }
-    if (character >= 'a' && character <= 'f') {
-        return character - 'a' + 10;
-    }
-    if (character >= 'A' && character <= 'F') {
-        return character - 'A' + 10;
-    }
-    return -1;
-}
 
 bool uri_decode(char *text, bool plus_is_space) {
     char *to = text;
@@ -22,8 +10,8 @@ bool uri_decode(char *text, bool plus_is_space) {
         if (decoded == '+' && plus_is_space) {
             decoded = ' ';
         } else if (decoded == '%') {
-            int high = hex_digit(from[1]);
-            int low = high < 0 ? -1 : hex_digit(from[2]);
+            int high = hex_digit_value(from[1]);
+            int low = high < 0 ? -1 : hex_digit_value(from[2]);
             if (low < 0 || (high == 0 && low == 0)) {
                 return false;
             }

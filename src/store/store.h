@@ -82,6 +82,7 @@ struct run_filter {
     const char *model_name; /* NULL: all */
     uint32_t limit;
     uint64_t offset;
+    size_t bytes_maximum; /* of parameters: where they come to that the page ends; 0: no bound */
 };
 /* In key order, which is that of creation, oldest first. The total counts all that match, regardless of
  * limit and offset; page and total are of one moment. */
@@ -102,6 +103,7 @@ struct execution_filter {
     struct wall_time until;
     int64_t before_key; /* the cursor: only executions with a smaller key; 0: from the newest */
     uint32_t limit;
+    size_t bytes_maximum; /* of results: where they come to that the page ends; 0: no bound */
 };
 /* Newest first. `out_next_cursor` is the `before_key` of the next page, 0 where there is none. A page may be shorter than
  * the limit, or empty, and still have a next one: a rare status in a long history is looked for in bounded steps.
@@ -178,8 +180,8 @@ enum store_write_kind {
     STORE_START,      /* queued -> running: `execution_key`, `started_at` */
     STORE_FINISH,     /* -> a final status: `execution` with all of its outcome */
     STORE_CREATE_BACKFILL, /* `backfill` (with its key); ERROR_NOT_FOUND: its run is not there */
-    STORE_CANCEL_BACKFILL, /* `backfill->key`, `backfill->cancelled_at`; ERROR_CONFLICT: it has no slots left or is
-                              cancelled already; ERROR_NOT_FOUND */
+    STORE_CANCEL_BACKFILL, /* `backfill->key`, `backfill->cancelled_at`; ERROR_CONFLICT: it is over, or cancelled
+                              already; ERROR_NOT_FOUND. Over is one that has no slots left and none under way */
     STORE_CREATE_API_KEY, /* `api_key` */
     STORE_REVOKE_API_KEY, /* `api_key->id`, `api_key->revoked_at`; ERROR_NOT_FOUND */
 };

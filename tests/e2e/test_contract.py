@@ -10,7 +10,8 @@ TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
 RUN_FIELDS = {
     "run_id", "model_name", "schedule", "enabled", "parameters", "last_run", "next_run", "created_at",
     "updated_at", "timezone", "name", "description", "start_at", "end_at", "jitter", "overlap", "catchup",
-    "catchup_window", "dst_missing", "dst_repeated", "timeout", "retry", "model_version"}
+    "catchup_window", "dst_missing", "dst_repeated", "timeout", "retry", "model_version", "priority",
+    "paused_at", "note"}
 EXECUTION_FIELDS = {
     "execution_id", "run_id", "model_name", "model_version", "model_digest", "trigger", "attempt", "status",
     "scheduled_for", "queued_at", "started_at", "finished_at", "duration_ms", "result", "error"}
@@ -53,7 +54,7 @@ def test_get_answers_what_was_created(api):
     assert body == created
     assert body["start_at"] == "2026-12-31T23:00:00.000000Z"
     assert body["jitter"] == "1m30s" and body["timeout"] == "1m30s" and body["catchup_window"] == "2d"
-    assert body["retry"] == {"max_attempts": 2, "backoff": "1s", "max_backoff": "1m"}
+    assert body["retry"] == {"max_attempts": 2, "backoff": "1s", "max_backoff": "1m", "non_retryable": []}
     assert body["model_version"] == 1
     assert answer.headers["ETag"] == '"1"'
     assert answer.headers["Content-Type"] == "application/json"

@@ -28,7 +28,7 @@ static void check_encoding(const struct run *run, const struct body *body) {
     struct text text;
     text_init(&text, 1 << 30);
     run_to_json(&text, run, 1, NULL, 0);
-    yyjson_doc *doc = yyjson_read(text_string(&text), text.size_bytes, 0);
+    yyjson_doc *doc = yyjson_read(text_string(&text), text.size_bytes, YYJSON_READ_NUMBER_AS_RAW);
     ASSERT(doc != NULL);
     yyjson_val *root = yyjson_doc_get_root(doc);
     yyjson_val *given = yyjson_obj_get(body->root, "parameters");
@@ -53,6 +53,18 @@ static void decode(const struct body *body, bool is_new, struct arena *arena) {
     }
 }
 
+static void decode_others(const struct body *body, struct arena *arena) {
+    struct run run = run_defaults();
+    struct backfill backfill;
+    struct problems problems = {.arena = arena};
+    run_decode_note(body, &run, &problems);
+    check_problems(&problems);
+    problems = (struct problems){.arena = arena};
+    backfill_decode(body, &backfill, &problems);
+    check_problems(&problems);
+    ASSERT(problems.count > 0 || backfill.from.us < backfill.to.us);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size_bytes) {
     struct arena arena = {0};
     struct error err;
@@ -62,14 +74,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size_bytes) {
         memcpy(text, bytes, size_bytes);
     }
     text[size_bytes] = '\0';
-    if (body_parse(text, size_bytes, &arena, &body, &err)) {
+    if (body_parse(text, size_bytes, NULL, &body, &err)) {
         decode(&body, true, &arena);
         decode(&body, false, &arena);
+        decode_others(&body, &arena);
         yyjson_doc *again = NULL;
         const char *compact = body_text(&body, &arena);
-        again = yyjson_read(compact, strlen(compact), 0);
+        again = yyjson_read(compact, strlen(compact), YYJSON_READ_NUMBER_AS_RAW);
         ASSERT(again != NULL && yyjson_equals(yyjson_doc_get_root(again), body.root));
         yyjson_doc_free(again);
+        body_fini(&body);
     } else {
         ASSERT(err.kind == ERROR_MALFORMED || err.kind == ERROR_TOO_LARGE);
     }

@@ -216,13 +216,32 @@ static void a_cancelled_backfill_records_nothing_more(void **state) {
     assert_int_equal(world_write_fails(world, &write), ERROR_NOT_FOUND);
     cancelled.key = 99;
     assert_int_equal(world_write_fails(world, &cancel), ERROR_NOT_FOUND);
-    /* One whose slots are all recorded is done, not to be cancelled. */
-    struct backfill done = create(world, run_key);
-    record = step_of(world, &done, done.from.us, 0);
-    record.backfill_next = WALL_TIME_NONE;
-    world_write(world, &write);
-    cancelled.key = done.key;
-    assert_int_equal(world_write_fails(world, &cancel), ERROR_CONFLICT);
+}
+
+static void a_backfill_can_be_cancelled_until_its_last_execution_has_ended(void **state) {
+    struct world *world = *state;
+    int64_t run_key = world_create_run(world);
+    for (int ends = 0; ends <= 1; ends++) {
+        struct backfill backfill = create(world, run_key);
+        struct store_record record = step_of(world, &backfill, backfill.from.us, 0);
+        record.backfill_next = WALL_TIME_NONE;
+        struct store_write write = {.kind = STORE_RECORD, .run_key = run_key, .record = &record};
+        world_write(world, &write);
+        struct execution ended = record.executions[0];
+        ended.status = EXECUTION_SUCCEEDED;
+        ended.started_at = ended.finished_at = world_now(world);
+        struct store_write finish = {.kind = STORE_FINISH, .execution = &ended};
+        struct backfill cancelled = {.key = backfill.key, .cancelled_at = {777}};
+        struct store_write cancel = {.kind = STORE_CANCEL_BACKFILL, .backfill = &cancelled};
+        if (ends == 1) {
+            world_write(world, &finish);
+            assert_int_equal(world_write_fails(world, &cancel), ERROR_CONFLICT);
+            assert_true(wall_time_is_none(get(world, backfill.key).cancelled_at));
+        } else {
+            world_write(world, &cancel);
+            assert_int_equal(get(world, backfill.key).cancelled_at.us, 777);
+        }
+    }
 }
 
 struct loaded {
@@ -336,6 +355,7 @@ size_t conformance_backfill_tests(struct CMUnitTest *out_tests) {
         cmocka_unit_test(a_retry_in_a_backfill_stands_beside_those_of_the_schedule),
         cmocka_unit_test(a_backfill_counts_its_slots_by_status),
         cmocka_unit_test(a_cancelled_backfill_records_nothing_more),
+        cmocka_unit_test(a_backfill_can_be_cancelled_until_its_last_execution_has_ended),
         cmocka_unit_test(the_scheduler_loads_backfills_that_go_on),
         cmocka_unit_test(backfills_are_listed_newest_first_in_pages),
         cmocka_unit_test(history_in_bounds_of_time_has_backfills_of_slots_to_come),

@@ -479,6 +479,35 @@ static void history_is_newest_first_in_pages(void **state) {
     assert_int_equal(count, 50);
 }
 
+static void a_page_of_large_results_ends_early_and_goes_on(void **state) {
+    struct world *world = *state;
+    int64_t run_key = world_create_run(world);
+    int64_t made[5];
+    for (size_t i = 0; i < COUNT_OF(made); i++) {
+        struct execution execution = world_execution(world, world->now_us, EXECUTION_SUCCEEDED);
+        execution.result = "[1234567]"; /* 9 bytes */
+        execution.started_at = execution.finished_at = world_now(world);
+        made[i] = world_record(world, run_key, &execution);
+    }
+    static const size_t bytes[] = {1, 9, 10, 36, 45, 46};
+    for (size_t i = 0; i < COUNT_OF(bytes); i++) {
+        struct execution_filter filter = all_of(run_key, 10);
+        filter.bytes_maximum = bytes[i];
+        int64_t keys[10];
+        size_t count;
+        size_t seen = 0;
+        do {
+            filter.before_key = history(world, &filter, keys, &count);
+            assert_in_range(count, 1, (bytes[i] + 8) / 9);
+            for (size_t k = 0; k < count; k++) {
+                assert_int_equal(keys[k], made[COUNT_OF(made) - 1 - seen - k]);
+            }
+            seen += count;
+        } while (filter.before_key != 0);
+        assert_int_equal(seen, COUNT_OF(made));
+    }
+}
+
 static void history_of_nothing_is_empty(void **state) {
     struct world *world = *state;
     int64_t run_key = world_create_run(world);
@@ -670,6 +699,7 @@ size_t conformance_ledger_tests(struct CMUnitTest *out_tests) {
         cmocka_unit_test(an_outcome_gets_in_also_when_its_run_was_deleted),
         cmocka_unit_test(the_scheduler_loads_what_has_not_ended),
         cmocka_unit_test(history_is_newest_first_in_pages),
+        cmocka_unit_test(a_page_of_large_results_ends_early_and_goes_on),
         cmocka_unit_test(history_of_nothing_is_empty),
         cmocka_unit_test(any_number_is_a_cursor),
         cmocka_unit_test(history_is_filtered_by_status_and_time),

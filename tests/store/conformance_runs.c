@@ -237,7 +237,8 @@ static void a_deleted_run_is_gone_and_its_history_stays(void **state) {
 
 static uint64_t list(struct world *world, const char *owner, const char *model, uint32_t limit,
                      uint64_t offset, int64_t *keys, size_t *out_count) {
-    struct run_filter filter = {owner, model, limit, offset};
+    struct run_filter filter = {
+        .owner = owner, .model_name = model, .limit = limit, .offset = offset};
     struct run *runs;
     uint64_t total;
     struct error err;
@@ -289,6 +290,31 @@ static void lists_are_pages_in_the_order_of_creation_with_the_total(void **state
     assert_int_equal(list(world, "carol", NULL, 10, 0, keys, &count), 0);
     assert_int_equal(list(world, NULL, "no such model", 10, 0, keys, &count), 0);
     assert_int_equal(list(world, "carol", "iris", 10, 0, keys, &count), 0);
+}
+
+static void a_page_of_large_runs_ends_early(void **state) {
+    struct world *world = *state;
+    struct run run = world_run(world);
+    run.parameters = "[1234567]"; /* 9 bytes */
+    int64_t created[5];
+    for (size_t i = 0; i < COUNT_OF(created); i++) {
+        run.key = world_key(world);
+        created[i] = world_create(world, &run);
+    }
+    /* bytes, how many runs come to them */
+    static const size_t cases[][2] = {{1, 1}, {9, 1}, {10, 2}, {18, 2}, {36, 4}, {37, 5}, {0, 5}};
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct run_filter filter = {.limit = 10, .bytes_maximum = cases[i][0]};
+        struct run *runs;
+        size_t count;
+        uint64_t total;
+        struct error err;
+        assert_true(
+            store_list_runs(world->reader, &filter, &world->arena, &runs, &count, &total, &err));
+        assert_int_equal(count, cases[i][1]);
+        assert_int_equal(total, COUNT_OF(created));
+        assert_int_equal(runs[count - 1].key, created[count - 1]);
+    }
 }
 
 static void totals_follow_updates_and_deletes(void **state) {
@@ -575,6 +601,7 @@ size_t conformance_run_tests(struct CMUnitTest *out_tests) {
         cmocka_unit_test(a_stale_change_changes_nothing),
         cmocka_unit_test(a_deleted_run_is_gone_and_its_history_stays),
         cmocka_unit_test(lists_are_pages_in_the_order_of_creation_with_the_total),
+        cmocka_unit_test(a_page_of_large_runs_ends_early),
         cmocka_unit_test(totals_follow_updates_and_deletes),
         cmocka_unit_test(the_scheduler_loads_runs_that_may_fire),
         cmocka_unit_test(many_api_keys_are_listed_oldest_first),

@@ -55,10 +55,18 @@ enum store_applied sqlite_apply_cancel_backfill(struct store_session *session,
         error_set(&write->err, ERROR_NOT_FOUND, "there is no such backfill");
         return STORE_REFUSED;
     }
-    if (cancelled || done) {
+    bool active = false;
+    if (done && !cancelled) {
+        if (!sqlite_find_bound(&session->connection, WRITE_FIND_BACKFILL_ACTIVE, &row, &active,
+                               &write->err, key)) {
+            return sqlite_broken(session);
+        }
+        sqlite3_reset(row);
+    }
+    if (cancelled || (done && !active)) {
         error_set(&write->err, ERROR_CONFLICT,
                   cancelled ? "the backfill is cancelled already"
-                            : "all slots of the backfill are recorded already");
+                            : "the backfill is completed already");
         return STORE_REFUSED;
     }
     return sqlite_run_bound(&session->connection, WRITE_CANCEL_BACKFILL, &write->err, key,

@@ -112,6 +112,7 @@ struct page {
     struct execution *executions;
     size_t count;
     size_t capacity;
+    size_t result_bytes;
     uint32_t visited;
     int64_t next_cursor; /* where the page ended before the history did; else 0 */
 };
@@ -126,6 +127,7 @@ static void page_add(struct page *page, struct arena *arena, const struct execut
         page->executions = larger;
     }
     page->executions[page->count++] = *execution;
+    page->result_bytes += execution->result == NULL ? 0 : strlen(execution->result);
 }
 
 /* The newest execution of the run that is older than the cursor, looked for among those of all runs. The page ends
@@ -254,7 +256,8 @@ static bool walk(struct sqlite_reader *reader, const struct execution_filter *fi
         return false;
     }
     int64_t visited_key = filter->before_key;
-    while (key != 0 && page->visited < WALK_MAXIMUM) {
+    size_t bytes_maximum = filter->bytes_maximum == 0 ? SIZE_MAX : filter->bytes_maximum;
+    while (key != 0 && page->visited < WALK_MAXIMUM && page->result_bytes < bytes_maximum) {
         int64_t visiting_key = key;
         page->visited++;
         if (!visit(reader, filter, past_us, arena, page, &key, err)) {

@@ -313,6 +313,36 @@ static bool count_runs(struct sqlite_reader *reader, const struct key_filter *fi
     return true;
 }
 
+/* The page's runs, at most `wanted`; there is room for them. */
+static bool read_page(struct sqlite_reader *reader, const struct run_filter *filter,
+                      const struct key_filter *keys, size_t wanted, struct arena *arena,
+                      struct run *runs, size_t *out_count, struct error *err) {
+    sqlite3_stmt *statement;
+    if (!filter_statement(reader, READ_RUN_PAGE, keys, &statement, err)) {
+        return false;
+    }
+    sqlite_bind_integer(statement, 3, (int64_t)wanted);
+    sqlite_bind_integer(statement, 4, (int64_t)filter->offset);
+    size_t bytes_maximum = filter->bytes_maximum == 0 ? SIZE_MAX : filter->bytes_maximum;
+    size_t parameters_bytes = 0;
+    size_t count = 0;
+    bool row;
+    while (parameters_bytes < bytes_maximum) {
+        if (!sqlite_next_row(reader, statement, &row, err)) {
+            return false;
+        }
+        if (!row) {
+            break;
+        }
+        ASSERT(count < wanted);
+        runs[count] = read_run(statement, arena);
+        parameters_bytes += strlen(runs[count++].parameters);
+    }
+    sqlite3_reset(statement);
+    *out_count = count;
+    return true;
+}
+
 static bool list_runs(struct sqlite_reader *reader, const struct run_filter *filter,
                       struct arena *arena, struct run **out_runs, size_t *out_count,
                       uint64_t *out_total, struct error *err) {
@@ -327,22 +357,8 @@ static bool list_runs(struct sqlite_reader *reader, const struct run_filter *fil
     size_t wanted = (size_t)MIN_OF(left, (uint64_t)filter->limit);
     struct run *runs = wanted == 0 ? NULL : arena_alloc(arena, wanted * sizeof *runs);
     size_t count = 0;
-    if (wanted > 0) {
-        sqlite3_stmt *statement;
-        if (!filter_statement(reader, READ_RUN_PAGE, &keys, &statement, err)) {
-            return false;
-        }
-        sqlite_bind_integer(statement, 3, (int64_t)wanted);
-        sqlite_bind_integer(statement, 4, (int64_t)filter->offset);
-        bool row = true;
-        while (sqlite_next_row(reader, statement, &row, err) && row) {
-            ASSERT(count < wanted);
-            runs[count++] = read_run(statement, arena);
-        }
-        if (row) {
-            return false;
-        }
-        sqlite3_reset(statement);
+    if (wanted > 0 && !read_page(reader, filter, &keys, wanted, arena, runs, &count, err)) {
+        return false;
     }
     *out_runs = runs;
     *out_count = count;
@@ -419,14 +435,20 @@ bool sqlite_list_api_keys(struct store_reader *base, struct arena *arena, struct
                           size_t *out_count, struct error *err) {
     struct sqlite_reader *reader = sqlite_reader_of(base);
     sqlite3_stmt *statement;
-    bool row = true;
+    bool row;
     if (!sqlite_statement(&reader->connection, READ_ALL_API_KEYS, &statement, err)) {
         return false;
     }
     struct api_key *keys = NULL;
     size_t count = 0;
     size_t capacity = 0;
-    while (sqlite_next_row(reader, statement, &row, err) && row) {
+    for (;;) {
+        if (!sqlite_next_row(reader, statement, &row, err)) {
+            return false;
+        }
+        if (!row) {
+            break;
+        }
         if (count == capacity) {
             capacity = capacity == 0 ? 16 : capacity * 2;
             struct api_key *larger = arena_alloc(arena, capacity * sizeof *larger);
@@ -436,9 +458,6 @@ bool sqlite_list_api_keys(struct store_reader *base, struct arena *arena, struct
             keys = larger;
         }
         keys[count++] = read_api_key(statement, arena);
-    }
-    if (row) {
-        return false;
     }
     sqlite3_reset(statement);
     *out_keys = keys;

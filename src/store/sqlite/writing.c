@@ -133,6 +133,9 @@ const char *const sqlite_writing_sql[] = {
         " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     [WRITE_FIND_BACKFILL] = "SELECT b.cancelled_at, b.next_slot, r.deleted_at, b.parameters"
                             " FROM backfills b JOIN runs r ON r.key = b.run_key WHERE b.key = ?1",
+    [WRITE_FIND_BACKFILL_ACTIVE] =
+        "SELECT 1 FROM active a CROSS JOIN executions e ON e.key = a.execution_key"
+        " WHERE e.backfill_key = ?1 LIMIT 1",
     [WRITE_MOVE_BACKFILL] = "UPDATE backfills SET next_slot = ?2 WHERE key = ?1",
     [WRITE_CANCEL_BACKFILL] = "UPDATE backfills SET cancelled_at = ?2 WHERE key = ?1",
     [WRITE_CANCEL_BACKFILLS_OF_RUN] =

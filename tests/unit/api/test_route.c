@@ -28,6 +28,17 @@ static void a_path_leads_to_its_handler(void **state) {
     struct found found = find(HTTP_POST, "/api/scheduled/abc/trigger");
     assert_ptr_equal(found.route->handle, runs_trigger);
     assert_string_equal(found.arguments[0], "abc");
+    assert_ptr_equal(find(HTTP_POST, "/api/scheduled/abc/pause").route->handle, runs_pause);
+    assert_ptr_equal(find(HTTP_POST, "/api/scheduled/abc/resume").route->handle, runs_resume);
+    assert_ptr_equal(find(HTTP_GET, "/api/scheduled/abc/statistics").route->handle,
+                     executions_count);
+    assert_ptr_equal(find(HTTP_POST, "/api/scheduled/abc/backfills").route->handle,
+                     backfills_create);
+    assert_ptr_equal(find(HTTP_GET, "/api/scheduled/abc/backfills").route->handle, backfills_list);
+    assert_ptr_equal(find(HTTP_GET, "/api/backfills/abc").route->handle, backfills_get);
+    assert_ptr_equal(find(HTTP_POST, "/api/backfills/abc/cancel").route->handle, backfills_cancel);
+    assert_ptr_equal(find(HTTP_POST, "/api/executions/abc/cancel").route->handle,
+                     executions_cancel);
     found = find(HTTP_GET, "/api/models/breast-cancer");
     assert_ptr_equal(found.route->handle, models_get);
     assert_string_equal(found.arguments[0], "breast-cancer");
