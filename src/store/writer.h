@@ -11,8 +11,8 @@
 #include <pthread.h>
 
 enum {
-    WRITER_BATCH_MAXIMUM =
-        256, /* writes in one transaction: about 2 ms of work, ten times a disk flush */
+    /* Writes in one transaction: about 2 ms of work, ten times a disk flush. */
+    WRITER_BATCH_MAXIMUM = 256,
     WRITER_BATCH_BYTES_MAXIMUM = 8 << 20, /* and bytes of their long texts, about */
 };
 
