@@ -53,9 +53,7 @@ void entry_release_if_idle(struct plan *plan, struct plan_entry *entry) {
         return;
     }
     room_leave_for_slot(plan, entry);
-    if (find_entry(plan, entry->run_key) == entry) {
-        map_remove(&plan->entries, entry->run_key);
-    }
+    map_remove(&plan->entries, entry->run_key);
     entry_free(plan, entry);
 }
 

@@ -272,7 +272,8 @@ void plan_record_free(struct plan *plan, struct plan_record *record);
 void plan_put_backfill(struct plan *plan, const struct backfill *stored,
                        struct plan_entry *dormant);
 /* It was cancelled: nothing more of it is started, and what is under way of it is cancelled. */
-void plan_cancel_backfill(struct plan *plan, int64_t backfill_key, struct wall_time now);
+void plan_cancel_backfill(struct plan *plan, int64_t run_key, int64_t backfill_key,
+                          struct wall_time now);
 
 /* At start, after the backfills: an execution that the last process left, which is in the store as queued or
  * running. `dormant` likewise. Returns what make_execution made. */

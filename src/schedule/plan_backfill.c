@@ -37,14 +37,13 @@ void backfill_release_if_over(struct plan *plan, struct plan_backfill *backfill)
         return;
     }
     list_remove(&backfill->node);
-    struct plan_entry *entry = find_entry(plan, backfill->run_key);
-    if (entry != NULL) {
-        entry->has_backfill = false;
-        for (struct list_node *node = plan->backfills.next; node != &plan->backfills;
-             node = node->next) {
-            entry->has_backfill =
-                entry->has_backfill || BACKFILL_OF(node)->run_key == backfill->run_key;
-        }
+    struct plan_entry *entry =
+        find_entry(plan, backfill->run_key); /* it stays while has_backfill */
+    entry->has_backfill = false;
+    for (struct list_node *node = plan->backfills.next; node != &plan->backfills;
+         node = node->next) {
+        entry->has_backfill =
+            entry->has_backfill || BACKFILL_OF(node)->run_key == backfill->run_key;
     }
     free(backfill);
 }
@@ -89,9 +88,8 @@ void backfill_serve(struct plan *plan, struct wall_time now) {
 void backfill_recorded(struct plan *plan, const struct plan_record *record,
                        enum error_kind failure) {
     struct plan_backfill *backfill = backfill_find(plan, record->backfill_key);
-    if (backfill == NULL) {
-        return;
-    }
+    ASSERT(backfill != NULL && backfill->recording); /* it waits for this */
+    struct plan_entry *entry = find_entry(plan, backfill->run_key);
     backfill->recording = false;
     bool is_over = wall_time_is_none(backfill->next_slot); /* cancelled meanwhile */
     if (failure == ERROR_NONE || failure == ERROR_CONFLICT) {
@@ -100,10 +98,7 @@ void backfill_recorded(struct plan *plan, const struct plan_record *record,
         backfill->next_slot = WALL_TIME_NONE;
     }
     backfill_release_if_over(plan, backfill);
-    struct plan_entry *entry = find_entry(plan, record->run_key);
-    if (entry != NULL) {
-        entry_release_if_idle(plan, entry);
-    }
+    entry_release_if_idle(plan, entry);
 }
 
 /* Nothing more of it is started. */
@@ -122,14 +117,17 @@ void backfill_remove_of(struct plan *plan, int64_t run_key) {
     }
 }
 
-void plan_cancel_backfill(struct plan *plan, int64_t backfill_key, struct wall_time now) {
-    struct plan_backfill *backfill = backfill_find(plan, backfill_key);
-    if (backfill == NULL) {
-        return;
-    }
-    int64_t run_key = backfill->run_key;
+void plan_cancel_backfill(struct plan *plan, int64_t run_key, int64_t backfill_key,
+                          struct wall_time now) {
     struct plan_entry *entry = find_entry(plan, run_key);
-    stop(plan, backfill);
+    if (entry == NULL) {
+        return; /* nothing of it is under way */
+    }
+    /* One whose slots are all recorded is not loaded at start, but executions of it may be. */
+    struct plan_backfill *backfill = backfill_find(plan, backfill_key);
+    if (backfill != NULL) {
+        stop(plan, backfill);
+    }
     struct plan_execution *next;
     for (struct plan_execution *execution = entry->oldest; execution != NULL; execution = next) {
         next = execution_next(execution);

@@ -133,12 +133,7 @@ struct plan_entry *execution_detach(struct plan *plan, struct plan_execution *ex
 }
 
 void execution_after_detach(struct plan *plan, struct plan_entry *entry, struct wall_time now) {
-    int64_t run_key = entry->run_key;
     execution_start_next(plan, entry, now);
-    entry = find_entry(plan, run_key);
-    if (entry == NULL) {
-        return;
-    }
     if (entry->waiting && find_in_the_way(entry) == NULL) {
         entry->waiting = false;
         entry_reheap(plan, entry);
@@ -188,11 +183,9 @@ void execution_begin(struct plan *plan, struct plan_execution *execution, struct
 }
 
 void execution_start_next(struct plan *plan, struct plan_entry *entry, struct wall_time now) {
-    int64_t run_key = entry->run_key;
     struct plan_execution *execution;
-    while (!plan->draining && entry != NULL && (execution = find_startable(entry)) != NULL) {
+    while (!plan->draining && (execution = find_startable(entry)) != NULL) {
         execution_begin(plan, execution, now);
-        entry = find_entry(plan, run_key); /* an answer at once may have ended it */
     }
 }
 
@@ -223,12 +216,9 @@ void execution_cancel_all(struct plan *plan, struct plan_entry *entry) {
 }
 
 void plan_cancel(struct plan *plan, struct plan_execution *execution, struct wall_time now) {
-    int64_t run_key = execution->entry->run_key;
+    struct plan_entry *entry = execution->entry;
     execution_cancel(plan, execution, "cancelled before it was started");
-    struct plan_entry *entry = find_entry(plan, run_key);
-    if (entry != NULL) {
-        execution_after_detach(plan, entry, now);
-    }
+    execution_after_detach(plan, entry, now);
 }
 
 static void hand_over(struct plan *plan, struct plan_execution *execution) {
@@ -302,9 +292,12 @@ static void record_failed(struct plan *plan, struct plan_record *record, enum er
     }
     settle_schedule(plan, record, false);
     entry = find_entry(plan, record->run_key);
-    if (failure == ERROR_INTERNAL && entry != NULL && entry->place == PLACE_TIME) {
+    if (failure == ERROR_INTERNAL && record->advances && entry != NULL &&
+        entry->place == PLACE_TIME) {
         /* The store works, and does not take this one: only its own run waits. */
-        heap_put(&plan->due, &entry->due, time_rank(again_at, entry->terms->priority));
+        struct wall_time due = entry_due_at(entry, entry->next_slot);
+        due.us = MAX_OF(due.us, again_at.us);
+        heap_put(&plan->due, &entry->due, time_rank(due, entry->terms->priority));
     }
 }
 

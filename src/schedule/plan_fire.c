@@ -211,7 +211,7 @@ static void settle_pause(struct plan *plan, struct plan_entry *entry, struct wal
 static void fire(struct plan *plan, struct plan_entry *entry, struct wall_time due,
                  struct wall_time now) {
     struct wall_time slot = entry->next_slot;
-    bool watched = wall_time_is_none(plan->watched_since) || due.us >= plan->watched_since.us;
+    bool watched = due.us >= plan->watched_since.us;
     bool is_slot =
         timetable_next(&entry->schedule->timetable, (struct wall_time){slot.us - 1}).us ==
         slot.us; /* else tzdata has changed since it was stored */

@@ -176,7 +176,8 @@ static void handle_letter(struct scheduler *scheduler, struct scheduler_letter *
     }
     case LETTER_CANCEL_BACKFILL: {
         struct backfill_letter *cancel = CONTAINER_OF(letter, struct backfill_letter, letter);
-        plan_cancel_backfill(&scheduler->plan, cancel->backfill.key, scheduler->now);
+        plan_cancel_backfill(&scheduler->plan, cancel->backfill.run_key, cancel->backfill.key,
+                             scheduler->now);
         free(cancel);
         break;
     }

@@ -301,13 +301,13 @@ static void a_cancelled_backfill_starts_nothing_more_and_ends_what_runs(void **s
     struct backfill backfill = day_before(2);
     plan_put_backfill(&world->plan, &backfill, NULL);
     world_turn_to(world, world->now);
-    plan_cancel_backfill(&world->plan, 5, world->now);
+    plan_cancel_backfill(&world->plan, 7, 5, world->now);
     assert_int_equal(world->cancel_count, 2);
     world_end_running(world, 0, EXECUTION_CANCELLED, ERROR_CANCELLED);
     world_end_running(world, 0, EXECUTION_CANCELLED, ERROR_CANCELLED);
     assert_int_equal(world->ledger_count, 2);
     assert_true(list_is_empty(&world->plan.backfills));
-    plan_cancel_backfill(&world->plan, 5, world->now); /* it is over: nothing happens */
+    plan_cancel_backfill(&world->plan, 7, 5, world->now); /* it is over: nothing happens */
     world_close(world);
 }
 
@@ -374,6 +374,133 @@ static void deleting_a_run_ends_its_backfills(void **state) {
     world_close(world);
 }
 
+static void a_backfill_whose_slots_are_all_recorded_can_be_cancelled_after_a_restart(void **state) {
+    (void)state;
+    struct world *world = world_hourly(100);
+    struct execution left = {.key = 1000,
+                             .run_key = 7,
+                             .model_name = "model",
+                             .trigger = TRIGGER_BACKFILL,
+                             .backfill_key = 5,
+                             .attempt = 1,
+                             .status = EXECUTION_QUEUED,
+                             .not_before = time_at("2027-01-01T00:00:30Z"),
+                             .scheduled_for = time_at("2026-12-31T05:00:00Z")};
+    world->last_key = 1000;
+    world_add_row(world, &left);
+    plan_adopt(&world->plan, NULL, &left);
+    plan_cancel_backfill(&world->plan, 7, 5, world->now);
+    assert_int_equal(world->ledger[0].status, EXECUTION_CANCELLED);
+    plan_cancel_backfill(&world->plan, 8, 6, world->now); /* of a run that is not here */
+    world_close(world);
+}
+
+static void a_backfill_ends_where_the_schedule_that_was_changed_has_no_more_slots(void **state) {
+    (void)state;
+    for (int ends_early = 0; ends_early < 2; ends_early++) {
+        struct world *world = world_hourly(100);
+        struct backfill backfill = day_before(1);
+        plan_put_backfill(&world->plan, &backfill, NULL);
+        world_turn_to(world, world->now);
+        struct run run = world_run(ends_early ? "0 * * * *" : "0 0 1 6 *");
+        run.end_at = ends_early ? time_at("2026-12-31T00:30:00Z") : WALL_TIME_NONE;
+        run.revision = 2;
+        run.next_run = WALL_TIME_NONE;
+        plan_put(&world->plan, world_entry(&run));
+        world_end_running(world, 0, EXECUTION_SUCCEEDED, ERROR_NONE);
+        assert_int_equal(world->ledger_count, 1);
+        assert_true(wall_time_is_none(world->stored_backfill_next));
+        assert_true(list_is_empty(&world->plan.backfills));
+        world_close(world);
+    }
+}
+
+static void the_last_slot_of_a_backfill_may_be_the_schedules_last(void **state) {
+    (void)state;
+    struct world *world = world_hourly(100);
+    struct run run = world_run("0 * * * *");
+    run.end_at = time_at("2026-12-31T01:30:00Z");
+    run.revision = 2;
+    run.next_run = WALL_TIME_NONE;
+    plan_put(&world->plan, world_entry(&run));
+    struct backfill backfill = day_before(1);
+    plan_put_backfill(&world->plan, &backfill, NULL);
+    world_turn_to(world, world->now);
+    world_end_running(world, 0, EXECUTION_SUCCEEDED, ERROR_NONE);
+    world_end_running(world, 0, EXECUTION_SUCCEEDED, ERROR_NONE);
+    assert_int_equal(world->ledger_count, 2);
+    assert_true(list_is_empty(&world->plan.backfills));
+    world_close(world);
+}
+
+static void a_backfill_that_is_cancelled_beside_its_record_stays_cancelled(void **state) {
+    (void)state;
+    static const enum error_kind answers[] = {ERROR_NONE, ERROR_NOT_FOUND, ERROR_CONFLICT,
+                                              ERROR_INTERNAL};
+    for (size_t i = 0; i < COUNT_OF(answers); i++) {
+        struct world *world = world_hourly(100);
+        struct backfill backfill = day_before(1);
+        world->store_answers = false;
+        plan_put_backfill(&world->plan, &backfill, NULL);
+        world_turn_to(world, world->now);
+        plan_cancel_backfill(&world->plan, 7, 5, world->now);
+        world->store_answers = true;
+        world->store_failure = answers[i];
+        world_settle(world);
+        world->store_failure = ERROR_NONE;
+        if (world->running_count > 0) {
+            world_end_running(world, 0, EXECUTION_CANCELLED, ERROR_CANCELLED);
+        }
+        world_walk_to(world, time_at("2027-01-01T00:10:00Z"));
+        assert_true(world->ledger_count <= 1);
+        assert_true(list_is_empty(&world->plan.backfills));
+        world_close(world);
+    }
+}
+
+static void a_backfill_whose_record_is_refused_goes_on(void **state) {
+    (void)state;
+    static const enum error_kind answers[] = {ERROR_STORE, ERROR_INTERNAL, ERROR_CONFLICT};
+    for (size_t i = 0; i < COUNT_OF(answers); i++) {
+        struct world *world = world_hourly(100);
+        struct backfill backfill = day_before(1);
+        world->store_failure = answers[i];
+        plan_put_backfill(&world->plan, &backfill, NULL);
+        world_turn_to(world, world->now);
+        world->store_failure = ERROR_NONE;
+        world_walk_to(world, time_at("2027-01-01T00:00:01Z"));
+        while (world->running_count > 0) {
+            world_end_running(world, 0, EXECUTION_SUCCEEDED, ERROR_NONE);
+        }
+        /* What conflicts has its record already. */
+        assert_int_equal(world->ledger_count, answers[i] == ERROR_CONFLICT ? 5 : 6);
+        world_close(world);
+    }
+}
+
+static void a_backfill_that_comes_after_its_run_was_deleted_starts_nothing(void **state) {
+    (void)state;
+    struct world *world = world_hourly(100);
+    world_walk_to(world, time_at("2027-01-01T01:00:00Z"));
+    plan_remove(&world->plan, 7, world->now); /* what runs of it goes on */
+    struct backfill backfill = day_before(1);
+    plan_put_backfill(&world->plan, &backfill, NULL);
+    world_turn_to(world, world->now);
+    assert_int_equal(world->ledger_count, 1);
+    assert_true(list_is_empty(&world->plan.backfills));
+    world_close(world);
+}
+
+static void what_cannot_be_compiled_is_refused_and_nothing_is_left_of_it(void **state) {
+    (void)state;
+    struct run run = world_run("61 * * * *");
+    struct plan_entry *entry = NULL;
+    struct error err;
+    assert_false(plan_entry_new(&run, &entry, &err));
+    assert_null(entry);
+    plan_entry_free(NULL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_paused_run_does_not_fire_and_the_pause_is_one_record),
@@ -395,6 +522,13 @@ int main(void) {
         cmocka_unit_test(a_slot_of_a_backfill_is_retried_as_one_of_it),
         cmocka_unit_test(a_backfill_goes_by_what_the_schedule_has_become),
         cmocka_unit_test(deleting_a_run_ends_its_backfills),
+        cmocka_unit_test(a_backfill_whose_slots_are_all_recorded_can_be_cancelled_after_a_restart),
+        cmocka_unit_test(a_backfill_ends_where_the_schedule_that_was_changed_has_no_more_slots),
+        cmocka_unit_test(the_last_slot_of_a_backfill_may_be_the_schedules_last),
+        cmocka_unit_test(a_backfill_that_is_cancelled_beside_its_record_stays_cancelled),
+        cmocka_unit_test(a_backfill_whose_record_is_refused_goes_on),
+        cmocka_unit_test(a_backfill_that_comes_after_its_run_was_deleted_starts_nothing),
+        cmocka_unit_test(what_cannot_be_compiled_is_refused_and_nothing_is_left_of_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

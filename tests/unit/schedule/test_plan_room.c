@@ -221,6 +221,57 @@ static void a_million_due_at_once_are_let_in_step_by_step(void **state) {
     world_close(world);
 }
 
+static void many_who_wait_for_something_else_by_now_move_there_step_by_step(void **state) {
+    (void)state;
+    enum { MANY = PLAN_STEPS_PER_TICK + 100 };
+    struct world *world = world_of(2, 1, 64);
+    for (int64_t key = 1; key <= MANY + 2; key++) {
+        struct run run = hourly(key);
+        run.owner = key == 1 ? "first" : key == 2 ? "second" : "greedy";
+        run.model_name = run.owner; /* a model without bounds is not what they wait for */
+        run.priority = key <= 2 ? 9 : 5;
+        put(world, &run);
+    }
+    world_turn_to(world, time_at("2027-01-01T00:01:00Z"));
+    world_turn_to(world, world->now);
+    assert_int_equal(world->running_count, 2);
+    assert_int_equal(world->plan.all.slots.count, MANY);
+    /* There is room again, but the owner of all who wait may have one only: they wait for that now. */
+    world->store_answers = false;
+    world_end_running(world, 0, EXECUTION_SUCCEEDED, ERROR_NONE);
+    world_end_running(world, 0, EXECUTION_SUCCEEDED, ERROR_NONE);
+    assert_true(world->plan.all.slots.count > 0);
+    assert_true(plan_next_wake(&world->plan).us <= world->now.us);
+    world->store_answers = true;
+    world_settle(world);
+    world_turn_to(world, world->now);
+    assert_int_equal(world->plan.all.slots.count, 0);
+    assert_int_equal(world->running_count, 1);
+    assert_true(plan_next_wake(&world->plan).us > world->now.us);
+    world_close(world);
+}
+
+static void one_run_has_no_more_under_way_than_its_bound(void **state) {
+    (void)state;
+    static const enum overlap_policy policies[] = {OVERLAP_ALLOW, OVERLAP_QUEUE_ALL};
+    for (size_t i = 0; i < COUNT_OF(policies); i++) {
+        struct world *world = world_of(8192, 0, 8192);
+        struct run run = world_run("* * * * *");
+        run.overlap = policies[i];
+        run.next_run = time_at("2027-01-01T00:01:00Z");
+        put(world, &run);
+        world_walk_to(world,
+                      (struct wall_time){world->now.us + INT64_C(60) * US_PER_SECOND *
+                                                             (PLAN_ACTIVE_PER_RUN_MAXIMUM + 5)});
+        size_t skipped = 0;
+        for (size_t row = 0; row < world->ledger_count; row++) {
+            skipped += world->ledger[row].status == EXECUTION_SKIPPED ? 1 : 0;
+        }
+        assert_int_equal(skipped, policies[i] == OVERLAP_ALLOW ? 5 : 4);
+        world_close(world);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_more_run_at_once_than_there_is_room_for_and_none_is_lost),
@@ -233,6 +284,8 @@ int main(void) {
         cmocka_unit_test(a_trigger_without_room_is_recorded_as_queued_and_goes_after_the_schedule),
         cmocka_unit_test(what_waited_too_long_for_room_is_the_catchup_policys),
         cmocka_unit_test(a_million_due_at_once_are_let_in_step_by_step),
+        cmocka_unit_test(many_who_wait_for_something_else_by_now_move_there_step_by_step),
+        cmocka_unit_test(one_run_has_no_more_under_way_than_its_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

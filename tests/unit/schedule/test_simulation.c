@@ -167,7 +167,8 @@ static void deliver_one(struct simulation *sim) {
         break;
     case CANCEL_BACKFILL:
         if (letter.failure == ERROR_NONE) {
-            plan_cancel_backfill(&sim->plan, sim->backfills[letter.backfill].key, sim->now);
+            plan_cancel_backfill(&sim->plan, sim->backfills[letter.backfill].run_key,
+                                 sim->backfills[letter.backfill].key, sim->now);
         }
         break;
     }
