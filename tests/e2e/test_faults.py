@@ -55,7 +55,7 @@ def loop(api, seconds, **fields):
 def fill_fleet(fleet, api, count, seed):
     seeded = random.Random(seed)
     for _ in range(count):
-        fleet.create(api, seeded.choice((1, 1, 2)), **vary(seeded))
+        fleet.create(api, seeded.choice((1, 1, 2)), stays=True, **vary(seeded))
     return seeded
 
 
@@ -68,7 +68,7 @@ def test_kills_under_load_lose_nothing(fleet):
         seeded = fill_fleet(fleet, api, 40, seed=5)
         fleet.create(api, 1, stays=True, **loop(api, 0.7))
     for _ in range(5):
-        fleet.start_load(seeded, 40)
+        fleet.start_load(seeded, 50)
         time.sleep(seeded.uniform(0, 0.8))
         daemon.kill()
         fleet.stop_load()

@@ -74,6 +74,12 @@ void *__wrap_realloc(void *memory, size_t size);
 void *__wrap_realloc(void *memory, size_t size) {
     return fails(ASKER_ORRERY) ? NULL : __real_realloc(memory, size);
 }
+
+char *__real_strdup(const char *string);
+char *__wrap_strdup(const char *string);
+char *__wrap_strdup(const char *string) {
+    return fails(ASKER_ORRERY) ? NULL : __real_strdup(string);
+}
 /* NOLINTEND(bugprone-reserved-identifier) */
 
 static int install(void **state) {
@@ -217,7 +223,9 @@ static void each_allocation_fails(const char *path, enum asker asker, int stride
         close(fds[0]);
     }
     assert_int_equal(status, DONE);
-    assert_true(allocations > 10 * stride); /* some did fail */
+    if (allocations <= 5 * stride) {
+        fail_msg("after %d allocations there was none left to fail", allocations);
+    }
     assert_whole(path);
     struct world world;
     world_open(&world, path);
