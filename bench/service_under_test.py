@@ -1,4 +1,7 @@
-"""What the benchmarks of the whole service share: the service itself, its load, and what it takes of the machine."""
+"""What the benchmarks of the whole service share: the service itself, its load, and what it takes of the machine.
+
+BENCH_WRAPPER is a command before the service, such as "perf record" or "taskset 1".
+"""
 import atexit
 import http.client
 import json
@@ -28,7 +31,7 @@ class Service:
         self.log = open(folder / "log", "w+")
         start = time.monotonic()
         self.process = subprocess.Popen(
-            [*os.environ.get("WRAP","").split(), program, "serve", "--listen", "127.0.0.1:0", "--db", self.db, "--models",
+            [*os.environ.get("BENCH_WRAPPER", "").split(), program, "serve", "--listen", "127.0.0.1:0", "--db", self.db, "--models",
              ROOT / "examples" / "models"], stderr=self.log)
         atexit.register(self.process.kill)  # a benchmark that fails leaves nothing behind
         self.address = self.wait_for_address()
