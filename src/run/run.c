@@ -24,6 +24,7 @@ struct run run_defaults(void) {
         .updated_at = WALL_TIME_NONE,
         .last_run = WALL_TIME_NONE,
         .next_run = WALL_TIME_NONE,
+        .settled_until = WALL_TIME_NONE,
         .paused_at = WALL_TIME_NONE,
         .resumed_at = WALL_TIME_NONE,
     };

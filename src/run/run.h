@@ -68,6 +68,7 @@ struct run {
     struct wall_time
         next_run; /* NONE while disabled or when no slot is left; while paused, the first slot of the
                                   pause */
+    struct wall_time settled_until; /* the newest slot that has its record; NONE: none has */
     /* A pause: nothing fires, and the slots in between become one `missed` record when it ends. (A disabled run has
      * no slots at all.) */
     struct wall_time paused_at; /* NONE: not paused */

@@ -31,16 +31,18 @@ struct wall_time entry_due_at(const struct plan_entry *entry, struct wall_time s
     return cron_jitter_apply(&jitter, slot, timetable_next(&entry->schedule->timetable, slot));
 }
 
+bool entry_is_due(const struct plan_entry *entry) {
+    return entry->enabled && !wall_time_is_none(entry->next_slot) && !entry->removed &&
+           !entry->recording && !entry->waiting;
+}
+
 void entry_reheap(struct plan *plan, struct plan_entry *entry) {
-    room_leave_for_slot(plan, entry);
-    if (!entry->enabled || wall_time_is_none(entry->next_slot) || entry->removed ||
-        entry->recording || entry->waiting) {
-        return;
+    bool is_due = entry_is_due(entry);
+    if (is_due && entry->place == PLACE_OUTDATED) {
+        return; /* its slot is to be found first */
     }
-    if (entry->outdated) {
-        entry->place = PLACE_OUTDATED;
-        heap_put(&plan->outdated, &entry->due, entry->next_slot.us);
-    } else {
+    room_leave_for_slot(plan, entry);
+    if (is_due) {
         entry->place = PLACE_TIME;
         heap_put(&plan->due, &entry->due,
                  time_rank(entry_due_at(entry, entry->next_slot), entry->terms->priority));
@@ -84,11 +86,15 @@ static void replace_entry(struct plan *plan, struct plan_entry *old, struct plan
     if (entry->keeps_next_slot && old->enabled) {
         /* What the change was read beside may be behind what the plan has settled since. */
         entry->next_slot = old->next_slot;
-        entry->outdated = old->outdated;
     }
+    bool is_outdated = entry->keeps_next_slot && old->place == PLACE_OUTDATED;
+    struct wall_time since = {is_outdated ? plan->outdated.items[old->due.index].rank : 0};
     room_leave_for_slot(plan, old);
     map_put(&plan->entries, entry);
     entry_free(plan, old);
+    if (is_outdated) {
+        entry_outdate(plan, entry, since);
+    }
 }
 
 void plan_put(struct plan *plan, struct plan_entry *entry) {

@@ -218,18 +218,19 @@ struct plan {
     struct map models; /* struct plan_group */
     struct map owners;
     struct plan_group all;
-    struct list_node roomy;          /* plan_group.roomy */
-    struct list_node backfills;      /* plan_backfill.node, oldest first */
-    struct heap due;                 /* plan_entry.due */
-    struct heap retries;             /* plan_execution.wait of those whose time has not come */
-    struct heap outdated;            /* plan_entry.due of those that are */
-    struct wall_time outdated_since; /* when the first of them was found out */
-    uint32_t correcting_count;       /* corrections on their way to the disk */
-    uint32_t active_count;           /* executions that have not ended, … */
-    uint32_t manual_count;           /* … and those of them that were triggered by hand */
-    struct wall_time watched_since;  /* slots before it came due while nobody was watching */
-    struct wall_time paused_until;   /* the store failed: nothing new is recorded before; NONE */
-    bool unsorted;                   /* the last tick left something that can go on at once */
+    struct list_node roomy;     /* plan_group.roomy */
+    struct list_node backfills; /* plan_backfill.node, oldest first */
+    struct heap due;            /* plan_entry.due */
+    struct heap retries;        /* plan_execution.wait of those whose time has not come */
+    /* plan_entry.due of those whose next slot is by a zone that is not what it was, by the instant from which it is to
+     * be found anew. */
+    struct heap outdated;
+    uint32_t correcting_count;      /* corrections on their way to the disk */
+    uint32_t active_count;          /* executions that have not ended, … */
+    uint32_t manual_count;          /* … and those of them that were triggered by hand */
+    struct wall_time watched_since; /* slots before it came due while nobody was watching */
+    struct wall_time paused_until;  /* the store failed: nothing new is recorded before; NONE */
+    bool unsorted;                  /* the last tick left something that can go on at once */
     bool draining;
 };
 
@@ -308,8 +309,11 @@ void plan_clock_stepped(struct plan *plan, struct wall_time now);
 /* The time zones were read anew (zone_cache_refresh): runs in a zone that is not what it was are due by the new one
  * from `now` on. */
 void plan_zones_changed(struct plan *plan, struct wall_time now);
-/* The same for one run, whose next slot was stored by an earlier process under whatever the zone was then. */
-void plan_correct_next_slot(struct plan *plan, int64_t run_key, struct wall_time now);
+/* The same for one run, whose next slot was stored by an earlier process under whatever the zone was then.
+ * `settled_until` is its newest slot that has a record, or NONE: nothing before it comes again, wherever the clock
+ * has gone since. */
+void plan_correct_next_slot(struct plan *plan, int64_t run_key, struct wall_time settled_until,
+                            struct wall_time now);
 
 /* `failure` is ERROR_NONE or the kind with which the store refused. Frees the record. */
 void plan_recorded(struct plan *plan, struct plan_record *record, enum error_kind failure,

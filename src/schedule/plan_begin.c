@@ -78,24 +78,32 @@ void plan_begin(struct plan *plan, struct wall_time now) {
 
 /* --- zones and clocks --------------------------------------------------------------------------- */
 
-static void mark_outdated(struct plan *plan, struct plan_entry *entry, struct wall_time since) {
-    entry->outdated = true;
-    bool is_first = plan->outdated.count == 0 && plan->correcting_count == 0;
-    if (is_first || since.us < plan->outdated_since.us) {
-        plan->outdated_since = since;
+void entry_outdate(struct plan *plan, struct plan_entry *entry, struct wall_time since) {
+    room_leave_for_slot(plan, entry);
+    if (entry_is_due(entry)) {
+        entry->place = PLACE_OUTDATED;
+        heap_put(&plan->outdated, &entry->due, since.us);
     }
 }
 
 /* A slot that has come already stays what it is; one that is still to come goes where the zone has it now. */
-void plan_correct_next_slot(struct plan *plan, int64_t run_key, struct wall_time now) {
-    struct plan_entry *entry = find_entry(plan, run_key);
-    if (entry == NULL || entry->removed || !entry->enabled || entry->recording ||
+static void correct(struct plan *plan, struct plan_entry *entry, struct wall_time settled_until,
+                    struct wall_time now) {
+    if (entry->removed || !entry->enabled || entry->recording ||
         wall_time_is_none(entry->next_slot) || entry->next_slot.us <= now.us) {
         return;
     }
-    if (timetable_next(&entry->schedule->timetable, now).us != entry->next_slot.us) {
-        mark_outdated(plan, entry, now);
-        entry_reheap(plan, entry);
+    struct wall_time since = {MAX_OF(now.us, settled_until.us)};
+    if (timetable_next(&entry->schedule->timetable, since).us != entry->next_slot.us) {
+        entry_outdate(plan, entry, since);
+    }
+}
+
+void plan_correct_next_slot(struct plan *plan, int64_t run_key, struct wall_time settled_until,
+                            struct wall_time now) {
+    struct plan_entry *entry = find_entry(plan, run_key);
+    if (entry != NULL) {
+        correct(plan, entry, settled_until, now);
     }
 }
 
@@ -107,7 +115,7 @@ void correct_resumed(struct plan *plan, struct plan_entry *entry) {
     }
     struct wall_time just_before = {entry->next_slot.us - 1};
     if (timetable_next(&entry->schedule->timetable, just_before).us != entry->next_slot.us) {
-        mark_outdated(plan, entry, (struct wall_time){since.us - 1});
+        entry_outdate(plan, entry, (struct wall_time){since.us - 1});
     }
 }
 
@@ -116,15 +124,14 @@ void correct_outdated(struct plan *plan) {
     while (plan->correcting_count < PLAN_CORRECTING_MAXIMUM &&
            (first = heap_first(&plan->outdated)) != NULL) {
         struct plan_entry *entry = CONTAINER_OF(first->handle, struct plan_entry, due);
-        room_leave_for_slot(plan, entry);
-        entry->outdated = false;
         struct plan_record *record = record_new(entry);
         record->corrects = true;
         record->advances = true;
         record->first_slot = entry->next_slot;
         /* Not from now on: the disk may have failed for a while, and no slot is lost for it. */
-        record->last_slot = plan->outdated_since;
-        record->next_run = timetable_next(&entry->schedule->timetable, plan->outdated_since);
+        record->last_slot.us = first->rank;
+        record->next_run = timetable_next(&entry->schedule->timetable, record->last_slot);
+        room_leave_for_slot(plan, entry);
         entry->recording = true;
         plan->correcting_count++;
         plan->effects.record(plan->effects.context, record);
@@ -147,9 +154,11 @@ void plan_zones_changed(struct plan *plan, struct wall_time now) {
         /* A record that is on its way computed the next slot by the old zone: by the schedule that it holds, it is seen
          * that this is not to be taken over. */
         struct plan_schedule *old = entry->schedule;
+        struct wall_time settled_until = timetable_latest(
+            &old->timetable, (struct wall_time){0}, (struct wall_time){entry->next_slot.us - 1});
         entry->schedule = schedule_in_zone(plan, old, zone);
         schedule_unref(plan, old);
-        plan_correct_next_slot(plan, entry->run_key, now);
+        correct(plan, entry, settled_until, now);
     }
 }
 

@@ -253,12 +253,15 @@ static void settle_schedule(struct plan *plan, const struct plan_record *record,
         return;
     }
     entry->recording = false;
-    entry->outdated = entry->outdated || (record->corrects && !on_disk);
     if (on_disk && entry->schedule == record->schedule) {
         entry->next_slot = record->next_run;
         entry->enabled = entry->enabled && !record->disables;
     }
-    entry_reheap(plan, entry);
+    if (record->corrects && !on_disk) {
+        entry_outdate(plan, entry, record->last_slot); /* again */
+    } else {
+        entry_reheap(plan, entry);
+    }
     entry_release_if_idle(plan, entry);
 }
 

@@ -76,6 +76,8 @@ struct plan_entry *find_entry(const struct plan *plan, int64_t run_key);
 struct wall_time entry_due_at(const struct plan_entry *entry, struct wall_time slot);
 /* Puts the entry into the heap of due ones, or takes it out, by its state. */
 void entry_reheap(struct plan *plan, struct plan_entry *entry);
+/* Whether its next slot is to come, and waits for nothing of its own run. */
+bool entry_is_due(const struct plan_entry *entry);
 /* An entry that nothing refers to any more goes. */
 void entry_release_if_idle(struct plan *plan, struct plan_entry *entry);
 /* Puts `dormant` into the plan unless the run is there; then it is freed. Returns the plan's. */
@@ -126,6 +128,8 @@ void execution_after_detach(struct plan *plan, struct plan_entry *entry, struct 
 
 /* --- plan_begin.c ------------------------------------------------------------------------------- */
 
+/* The entry's next slot is not what its schedule says any more: it is to be the first after `since`. */
+void entry_outdate(struct plan *plan, struct plan_entry *entry, struct wall_time since);
 /* Corrects next slots, as many as may be under way. */
 void correct_outdated(struct plan *plan);
 /* The same for a run that was paused, while nobody looked after it. */

@@ -21,7 +21,9 @@ bool plan_entry_new(const struct run *run, struct plan_entry **out_entry, struct
         .jitter = run->jitter,
         .timeout = run->timeout,
         .retry = run->retry,
-        .resumed_at = run->resumed_at,
+        /* A pause whose slots have their record is over. */
+        .resumed_at =
+            run->settled_until.us >= run->resumed_at.us ? WALL_TIME_NONE : run->resumed_at,
         .model_version = run->model_version,
         .overlap = run->overlap,
         .catchup = run->catchup,

@@ -345,7 +345,7 @@ static void load_run(const struct run *run, void *context) {
         return;
     }
     plan_put(&scheduler->plan, entry);
-    plan_correct_next_slot(&scheduler->plan, run->key, scheduler->now);
+    plan_correct_next_slot(&scheduler->plan, run->key, run->settled_until, scheduler->now);
 }
 
 struct adoption {

@@ -108,6 +108,7 @@ static void record_effect(void *context, struct plan_record *record) {
         .execution_count = record->execution_count,
         .advances = record->advances,
         .next_run = record->next_run,
+        .settled_until = record->last_slot,
         .disables = record->disables,
         .backfill_key = record->backfill_key,
         .backfill_next = record->backfill_next,

@@ -203,9 +203,10 @@ struct store_record {
     struct execution executions[STORE_RECORD_MAXIMUM];
     size_t execution_count;
     bool advances;
-    struct wall_time next_run; /* NONE: no further slot */
-    bool disables;             /* a one-shot run has fired; raises the revision */
-    const char *parameters;    /* for this once instead of the run's; NULL: the run's */
+    struct wall_time next_run;      /* NONE: no further slot */
+    struct wall_time settled_until; /* the newest slot that this settles */
+    bool disables;                  /* a one-shot run has fired; raises the revision */
+    const char *parameters;         /* for this once instead of the run's; NULL: the run's */
     int64_t backfill_key; /* other than 0: the executions are this backfill's, which moves on to
                                   `backfill_next`; ERROR_NOT_FOUND if it was cancelled. Its own `parameters` come before the run's */
     struct wall_time backfill_next; /* NONE: all of its slots are recorded */

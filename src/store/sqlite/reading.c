@@ -8,7 +8,8 @@
     " r.name, r.description, r.enabled, r.overlap, r.catchup, r.dst_missing, r.dst_repeated,"      \
     " r.catchup_window_us, r.jitter_us, r.timeout_us, r.retry_max_attempts, r.retry_backoff_us,"   \
     " r.retry_max_backoff_us, r.start_at, r.end_at, r.created_at, r.updated_at, s.last_run,"       \
-    " s.next_run, r.priority, r.paused_at, r.resumed_at, r.note, r.retry_non_retryable"
+    " s.next_run, r.priority, r.paused_at, r.resumed_at, r.note, r.retry_non_retryable,"           \
+    " s.settled_until"
 /* CROSS JOIN: in this order (https://sqlite.org/optoverview.html#crossjoin). */
 #define TABLES_OF_RUN                                                                              \
     " CROSS JOIN run_state s ON s.run_key = r.key"                                                 \
@@ -239,6 +240,7 @@ static struct run read_run(sqlite3_stmt *row, struct arena *arena) {
         .paused_at = sqlite_time(row, 28),
         .resumed_at = sqlite_time(row, 29),
         .note = sqlite_text(row, 30, arena),
+        .settled_until = sqlite_time(row, 32),
     };
 }
 

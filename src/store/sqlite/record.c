@@ -300,9 +300,11 @@ static bool move_on(struct store_session *session, struct store_write *write, st
         ledger->next_run = record->next_run;
     }
     struct sqlite_value run_key = value_integer(write->run_key);
-    return sqlite_run_bound(connection, WRITE_MOVE_RUN, err, run_key, value_time(ledger->next_run),
-                            value_time(ledger->last_run), value_key(ledger->last_execution_key),
-                            value_integer((int64_t)record->execution_count)) &&
+    return sqlite_run_bound(
+               connection, WRITE_MOVE_RUN, err, run_key, value_time(ledger->next_run),
+               value_time(ledger->last_run), value_key(ledger->last_execution_key),
+               value_integer((int64_t)record->execution_count),
+               value_time(record->advances ? record->settled_until : WALL_TIME_NONE)) &&
            (!record->disables || sqlite_run_bound(connection, WRITE_DISABLE_RUN, err, run_key)) &&
            (record->backfill_key == 0 || sqlite_run_bound(connection, WRITE_MOVE_BACKFILL, err,
                                                           value_integer(record->backfill_key),

@@ -215,6 +215,12 @@ static const char version_2[] =
     "UPDATE run_state SET execution_count = counted.executions FROM"
     " (SELECT run_key, count(*) AS executions FROM executions GROUP BY run_key) AS counted"
     " WHERE counted.run_key = run_state.run_key;"
+    /* settled_until: the newest slot that has its record. */
+    "ALTER TABLE run_state ADD COLUMN settled_until INTEGER;"
+    "UPDATE run_state SET settled_until = settled.slot FROM"
+    " (SELECT e.run_key AS run_key, max(coalesce(o.missed_to, e.slot)) AS slot FROM executions e"
+    " LEFT JOIN outcomes o ON o.execution_key = e.key WHERE e.trigger IN (0, 3) GROUP BY e.run_key)"
+    " AS settled WHERE settled.run_key = run_state.run_key;"
 
     /* parameters: instead of the run's. next_slot: the first that is not recorded yet. */
     "CREATE TABLE backfills ("

@@ -75,7 +75,9 @@ const char *const sqlite_writing_sql[] = {
     [WRITE_FIND_PREVIOUS] = "SELECT previous_key FROM executions WHERE key = ?1",
     [WRITE_SET_PREVIOUS] = "UPDATE executions SET previous_key = ?2 WHERE key = ?1",
     [WRITE_MOVE_RUN] = "UPDATE run_state SET next_run = ?2, last_run = ?3, last_execution_key = ?4,"
-                       " execution_count = execution_count + ?5 WHERE run_key = ?1",
+                       " execution_count = execution_count + ?5,"
+                       " settled_until = coalesce(max(settled_until, ?6), ?6, settled_until)"
+                       " WHERE run_key = ?1",
     [WRITE_INSERT_ACTIVE] =
         "INSERT INTO active (execution_key, run_key, status, started_at, model_version, timeout_us,"
         " not_before, parameters) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",

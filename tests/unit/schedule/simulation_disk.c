@@ -128,7 +128,12 @@ static enum error_kind write_record(struct simulation *sim, struct plan_record *
     if (record->advances) {
         SIM_ASSERT(sim, wall_time_is_none(run->run.paused_at));
         check_coverage(sim, run, record);
+        for (size_t i = 0; i < record->execution_count; i++) {
+            /* Nothing is settled twice, also not within a gap, wherever the clock has gone. */
+            SIM_ASSERT(sim, record->executions[i].scheduled_for.us > run->run.settled_until.us);
+        }
         run->run.next_run = record->next_run;
+        run->run.settled_until.us = MAX_OF(run->run.settled_until.us, record->last_slot.us);
         run->run.enabled = run->run.enabled && !record->disables;
     }
     for (size_t i = 0; i < record->execution_count; i++) {
@@ -161,7 +166,10 @@ static enum error_kind write_update(struct simulation *sim, struct letter *lette
     }
     struct wall_time next_run =
         letter->keeps_next_run ? run->run.next_run : letter->update.next_run;
+    struct wall_time settled_until =
+        letter->keeps_next_run ? run->run.settled_until : WALL_TIME_NONE; /* another schedule */
     run->run = letter->update;
+    run->run.settled_until = settled_until;
     run->run.next_run = run->run.enabled ? next_run : WALL_TIME_NONE;
     run->run.revision++;
     letter->update.revision++;

@@ -174,7 +174,7 @@ static void next_slots_of_a_zone_that_was_another_are_corrected_so_many_at_a_tim
         run.key = key;
         run.next_run = time_at("2027-01-01T00:50:00Z");
         plan_put(&world->plan, world_entry(&run));
-        plan_correct_next_slot(&world->plan, key, world->now);
+        plan_correct_next_slot(&world->plan, key, WALL_TIME_NONE, world->now);
     }
     plan_begin(&world->plan, world->now);
     world->store_answers = false;

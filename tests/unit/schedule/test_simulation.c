@@ -360,7 +360,7 @@ static void start_plan(struct simulation *sim) {
         const struct run *run = &sim->runs[i].run;
         if (sim->runs[i].exists && run->enabled && wall_time_is_none(run->paused_at)) {
             plan_put(&sim->plan, entry_of(sim, run));
-            plan_correct_next_slot(&sim->plan, run->key, sim->now);
+            plan_correct_next_slot(&sim->plan, run->key, run->settled_until, sim->now);
         }
     }
     for (size_t i = 0; i < sim->backfill_count; i++) {
@@ -404,7 +404,13 @@ static void crash(struct simulation *sim) {
     drop_letters(sim, &sim->mail);
     sim->running_count = 0;
     plan_fini(&sim->plan);
-    sim->now.us += (int64_t)(draw(sim) % 4000) * US_PER_SECOND;
+    if (chance(sim, 80)) {
+        sim->now.us += (int64_t)(draw(sim) % 4000) * US_PER_SECOND;
+    } else {
+        /* The clock is set back meanwhile: a machine whose clock is wrong until it hears the time. */
+        sim->now.us -= (int64_t)(draw(sim) % 7200) * US_PER_SECOND;
+        sim->clock_stepped = true;
+    }
     struct stored_run *moved = &sim->runs[draw(sim) % RUNS];
     if (moved->exists && moved->run.next_run.us > sim->now.us && chance(sim, 30)) {
         /* Stored when the zone was another: it is to be put right before it comes. */
