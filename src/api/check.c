@@ -47,6 +47,11 @@ bool check_find_model(struct call *call, const char *name, uint32_t version,
     return true;
 }
 
+bool check_fit(const struct model_version *version, yyjson_val *parameters, struct error *err) {
+    return !version->has_signature ||
+           tensors_from_json(&version->signature, parameters, NULL, NULL, err);
+}
+
 bool check_model(struct call *call, const char *name, uint32_t version, yyjson_val *parameters,
                  struct error *err) {
     const struct model_snapshot *snapshot;
@@ -61,7 +66,7 @@ bool check_model(struct call *call, const char *name, uint32_t version, yyjson_v
         }
         return false;
     }
-    bool ok = tensors_from_json(&found->signature, parameters, NULL, NULL, err);
+    bool ok = check_fit(found, parameters, err);
     model_snapshot_unref(snapshot);
     return ok;
 }

@@ -2,7 +2,6 @@
 #include "api/body.h"
 #include "api/check.h"
 #include "api/decode.h"
-#include "model/tensor.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +24,7 @@ static const struct model_version *serving_version(const struct model *model) {
 }
 
 static void append_signature(struct text *out, const struct model_version *version) {
-    if (version != NULL && version->loads) {
+    if (version != NULL && version->has_signature) {
         signature_to_json(&version->signature, out);
     } else {
         text_append(out, "null");
@@ -59,7 +58,7 @@ static void append_model(struct text *out, const struct model *model, bool is_de
     text_append(out, "{\"name\":");
     json_string(out, model->name);
     text_append(out, ",\"backend\":");
-    json_string(out, model->settings.backend);
+    json_string(out, model_backend_name(model->settings.backend));
     if (model->reason != NULL) {
         text_append(out, ",\"reason\":");
         json_string(out, model->reason);
@@ -235,7 +234,7 @@ bool models_predict(struct call *call, struct error *err) {
             err->kind == ERROR_UNKNOWN_MODEL && strcmp(err->field, "model_version") != 0;
         return is_unknown ? no_model(name, err) : false;
     }
-    if (!tensors_from_json(&version->signature, question.parameters, NULL, NULL, err) ||
+    if (!check_fit(version, question.parameters, err) ||
         !begin_prediction(call->api, err)) {
         model_snapshot_unref(snapshot);
         return false;

@@ -1,5 +1,5 @@
-/* The dispatcher: one thread with an epoll loop that owns the worker processes and, later, the transfers
- * to remote models. It decides nothing about schedules: it gets jobs, runs each on its model's backend,
+/* The dispatcher: one thread with an epoll loop that owns the worker processes and hands the jobs of other backends
+ * than onnx to their executors. It decides nothing about schedules: it gets jobs, runs each on its model's backend,
  * and says what came of it. (What may start, and when, is decided by the scheduler.)
  *
  * A job's clock: `started_at` is the moment at which it is handed to a backend with nothing of its own
@@ -12,6 +12,7 @@
 #include "base/list.h"
 #include "base/mailbox.h"
 #include "clock/clock.h"
+#include "dispatch/executor.h"
 #include "model/repository.h"
 #include "run/run.h"
 
@@ -24,10 +25,17 @@ struct dispatcher_options {
     uint32_t worker_count;
     uint64_t worker_memory_bytes; /* 0: no limit */
     const struct clock *clock;
+    /* By backend, borrowed; stopped with the dispatcher. NULL: models of that backend cannot be run. */
+    struct executor *executors[MODEL_BACKEND_COUNT];
 };
 
 /* What the dispatcher's mailbox takes; `kind` is its own business. */
-enum dispatch_letter_kind { DISPATCH_LETTER_JOB, DISPATCH_LETTER_CANCEL, DISPATCH_LETTER_STOP };
+enum dispatch_letter_kind {
+    DISPATCH_LETTER_JOB,
+    DISPATCH_LETTER_RETURNED,
+    DISPATCH_LETTER_CANCEL,
+    DISPATCH_LETTER_STOP,
+};
 struct dispatch_letter {
     struct letter letter;
     enum dispatch_letter_kind kind;
@@ -63,7 +71,8 @@ struct dispatch_job {
     /* The dispatcher's own. */
     const char *describe_path; /* not a run: what is the signature of this file */
     struct model_queue *queue;
-    uint64_t id; /* of its frame */
+    struct executor *executor; /* that has it; else NULL */
+    uint64_t id;               /* of its frame; no other job has it */
     int64_t expected_us;
     struct duration limit; /* the smaller of its own timeout and its model's */
     struct monotonic_time begun_at;
@@ -83,8 +92,13 @@ void dispatcher_submit(struct dispatcher *dispatcher, struct dispatch_job *job);
 /* Ends the job with that execution key as cancelled, if it is still there. Any thread. */
 void dispatcher_cancel(struct dispatcher *dispatcher, int64_t execution_key);
 
+/* For executors: gives a job back. Any thread. */
+void dispatcher_return(struct dispatcher *dispatcher, struct dispatch_job *job);
+
 /* The repository's describer: asks a worker and waits. */
 struct model_describer dispatcher_describer(struct dispatcher *dispatcher);
+/* Whether the repository has still to make its first scan. Any thread. */
+bool dispatcher_is_starting(const struct dispatcher *dispatcher);
 
 /* For readiness and doctor. Any thread. */
 uint32_t dispatcher_live_workers(const struct dispatcher *dispatcher);

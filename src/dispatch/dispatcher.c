@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,9 +19,6 @@ enum {
     /* So much work of fast models may lie with one worker: enough to hide the way there and back (about 60 us
      * between two cores), little enough that nothing waits long behind it. */
     WORKER_LOAD_US = 2000,
-    DESCRIBE_LIMIT_S = 60,
-    /* While the daemon starts nobody waits long for one model: it is tried again when all others are there. */
-    FIRST_DESCRIBE_LIMIT_S = 5,
 };
 
 /* epoll's user data: a link's index, or one of these. */
@@ -39,6 +35,7 @@ struct dispatcher {
     bool started;
     struct worker_link *links;
     struct queues queues;
+    struct list_node away; /* dispatch_job.node of those that executors have */
     uint64_t last_id;
     _Atomic uint32_t live_workers;
     /* Guards `stopped`: a job either reaches the thread or is ended at once. Leaf, held for a moment. */
@@ -242,6 +239,40 @@ static void send_job(struct dispatcher *dispatcher, struct worker_link *link,
     }
 }
 
+/* --- executors ---------------------------------------------------------------------------------- */
+
+static void hand_over(struct dispatcher *dispatcher, struct dispatch_job *job,
+                      const struct model *model, const struct model_version *version) {
+    job->executor = dispatcher->options.executors[model->settings.backend];
+    if (job->executor == NULL) {
+        struct error err;
+        error_set(&err, ERROR_MODEL_UNAVAILABLE, "backend %s cannot be run here",
+                  model_backend_name(model->settings.backend));
+        end_job(dispatcher, job, EXECUTION_FAILED, &err);
+        return;
+    }
+    job->id = ++dispatcher->last_id;
+    job->queue->running_count++;
+    list_append(&dispatcher->away, &job->node);
+    begin_job(dispatcher, job);
+    job->executor->submit(job->executor, job, model, version);
+}
+
+static void take_back(struct dispatcher *dispatcher, struct dispatch_job *job) {
+    list_remove(&job->node);
+    job->queue->running_count--;
+    job->executor = NULL;
+    if (job->cancelled) {
+        free(job->result);
+        job->result = NULL;
+        end_cancelled(dispatcher, job);
+    } else {
+        end_job(dispatcher, job, job->status, NULL);
+    }
+}
+
+/* --- placing ------------------------------------------------------------------------------------ */
+
 enum placing { PLACING_DONE, PLACING_MUST_WAIT };
 
 /* Finds the job's model file. False: the job has ended with the reason. */
@@ -259,34 +290,45 @@ static bool resolve_job(struct dispatcher *dispatcher, struct dispatch_job *job,
     return true;
 }
 
-static enum placing place_job(struct dispatcher *dispatcher, struct dispatch_job *job) {
+static enum placing place_description(struct dispatcher *dispatcher, struct dispatch_job *job) {
     struct worker_link *link = choose_link(dispatcher, job);
     if (link == NULL) {
         return PLACING_MUST_WAIT;
     }
-    const char *path = job->describe_path;
     job->limit = job->timeout;
-    if (path == NULL) {
-        const struct model *model = NULL;
-        const struct model_version *version = NULL;
-        if (!resolve_job(dispatcher, job, &model, &version)) {
-            return PLACING_DONE;
-        }
-        if (!may_run(dispatcher, job, &model->settings)) {
-            /* The newest snapshot counts when its turn comes. */
-            model_snapshot_unref(job->snapshot);
-            job->snapshot = NULL;
-            return PLACING_MUST_WAIT;
-        }
-        if (model->settings.timeout.us > 0) {
-            job->limit.us = MIN_OF(job->limit.us, model->settings.timeout.us);
-        }
-        job->used_version = version->version;
-        memcpy(job->used_digest, version->digest, sizeof job->used_digest);
-        path = version->path;
-    }
     queues_remove(&dispatcher->queues, job);
-    send_job(dispatcher, link, job, path);
+    send_job(dispatcher, link, job, job->describe_path);
+    return PLACING_DONE;
+}
+
+static enum placing place_job(struct dispatcher *dispatcher, struct dispatch_job *job) {
+    if (job->describe_path != NULL) {
+        return place_description(dispatcher, job);
+    }
+    const struct model *model = NULL;
+    const struct model_version *version = NULL;
+    if (!resolve_job(dispatcher, job, &model, &version)) {
+        return PLACING_DONE;
+    }
+    bool is_local = model->settings.backend == MODEL_BACKEND_ONNX;
+    struct worker_link *link = is_local ? choose_link(dispatcher, job) : NULL;
+    if ((is_local && link == NULL) || !may_run(dispatcher, job, &model->settings)) {
+        /* The newest snapshot counts when its turn comes. */
+        model_snapshot_unref(job->snapshot);
+        job->snapshot = NULL;
+        return PLACING_MUST_WAIT;
+    }
+    bool is_shorter =
+        model->settings.timeout.us > 0 && model->settings.timeout.us < job->timeout.us;
+    job->limit = is_shorter ? model->settings.timeout : job->timeout;
+    job->used_version = version->version;
+    memcpy(job->used_digest, version->digest, sizeof job->used_digest);
+    queues_remove(&dispatcher->queues, job);
+    if (is_local) {
+        send_job(dispatcher, link, job, version->path);
+    } else {
+        hand_over(dispatcher, job, model, version);
+    }
     return PLACING_DONE;
 }
 
@@ -464,6 +506,15 @@ static void cancel_job(struct dispatcher *dispatcher, int64_t execution_key) {
         end_waiting(dispatcher, waiting, EXECUTION_CANCELLED, &err);
         return;
     }
+    for (struct list_node *node = dispatcher->away.next; node != &dispatcher->away;
+         node = node->next) {
+        struct dispatch_job *job = CONTAINER_OF(node, struct dispatch_job, node);
+        if (job->execution_key == execution_key) {
+            job->cancelled = true;
+            job->executor->cancel(job->executor, job->id);
+            return;
+        }
+    }
     for (uint32_t i = 0; i < dispatcher->options.worker_count; i++) {
         struct worker_link *link = &dispatcher->links[i];
         for (struct list_node *node = link->jobs.next; node != &link->jobs; node = node->next) {
@@ -493,6 +544,10 @@ static void handle_letter(struct dispatcher *dispatcher, struct letter *letter) 
     struct dispatch_letter *typed = CONTAINER_OF(letter, struct dispatch_letter, letter);
     if (typed->kind == DISPATCH_LETTER_JOB) {
         queue_job(dispatcher, CONTAINER_OF(typed, struct dispatch_job, letter));
+        return;
+    }
+    if (typed->kind == DISPATCH_LETTER_RETURNED) {
+        take_back(dispatcher, CONTAINER_OF(typed, struct dispatch_job, letter));
         return;
     }
     struct order *order = CONTAINER_OF(typed, struct order, letter);
@@ -590,6 +645,11 @@ void dispatcher_submit(struct dispatcher *dispatcher, struct dispatch_job *job) 
     }
 }
 
+void dispatcher_return(struct dispatcher *dispatcher, struct dispatch_job *job) {
+    job->letter.kind = DISPATCH_LETTER_RETURNED;
+    mailbox_send(&dispatcher->mailbox, &job->letter.letter);
+}
+
 static void send_order(struct dispatcher *dispatcher, enum dispatch_letter_kind kind,
                        int64_t execution_key) {
     struct order *order = must_alloc_zeroed(1, sizeof *order);
@@ -606,61 +666,8 @@ uint32_t dispatcher_live_workers(const struct dispatcher *dispatcher) {
     return atomic_load(&dispatcher->live_workers);
 }
 
-struct description {
-    struct dispatch_job job;
-    sem_t done;
-};
-
-static void on_described(struct dispatch_job *job) {
-    sem_post(&CONTAINER_OF(job, struct description, job)->done);
-}
-
-static bool read_description(const struct dispatch_job *job, struct arena *arena,
-                             struct signature *out_signature, struct error *err) {
-    yyjson_doc *document = yyjson_read(job->result, job->result_bytes, 0);
-    bool ok = signature_from_json(yyjson_doc_get_root(document), arena, out_signature, err);
-    yyjson_doc_free(document);
-    return ok;
-}
-
-static bool describe(void *context, const char *model_name, uint32_t version, const char *path,
-                     struct arena *arena, struct signature *out_signature,
-                     unsigned char out_digest[static MODEL_DIGEST_BYTES], struct error *err) {
-    struct dispatcher *dispatcher = context;
-    bool starts = !model_repository_is_ready(dispatcher->repository);
-    struct description description = {
-        .job = {.model_name = model_name,
-                .describe_path = path,
-                .used_version = version,
-                .timeout = {(starts ? FIRST_DESCRIBE_LIMIT_S : DESCRIBE_LIMIT_S) * US_PER_SECOND},
-                .done = on_described},
-    };
-    sem_init(&description.done, 0, 0);
-    dispatcher_submit(dispatcher, &description.job);
-    while (sem_wait(&description.done) != 0) {
-    }
-    sem_destroy(&description.done);
-    struct dispatch_job *job = &description.job;
-    bool ok = job->status == EXECUTION_SUCCEEDED;
-    if (ok) {
-        ok = read_description(job, arena, out_signature, err);
-        memcpy(out_digest, job->used_digest, MODEL_DIGEST_BYTES);
-    } else {
-        *err = job->err;
-        if (starts && err->kind == ERROR_TIMED_OUT) {
-            error_set(err, ERROR_UNAVAILABLE,
-                      "not loaded within %d s while the server started; it is tried again",
-                      (int)FIRST_DESCRIBE_LIMIT_S);
-        } else if (err->kind == ERROR_WORKER_CRASHED || err->kind == ERROR_TIMED_OUT) {
-            error_prefix(err, "while it was loaded");
-        }
-    }
-    free(job->result);
-    return ok;
-}
-
-struct model_describer dispatcher_describer(struct dispatcher *dispatcher) {
-    return (struct model_describer){.describe = describe, .context = dispatcher};
+bool dispatcher_is_starting(const struct dispatcher *dispatcher) {
+    return !model_repository_is_ready(dispatcher->repository);
 }
 
 /* --- start and end ------------------------------------------------------------------------------ */
@@ -678,6 +685,7 @@ bool dispatcher_new(const struct dispatcher_options *options, struct dispatcher 
     struct dispatcher *dispatcher = must_alloc_zeroed(1, sizeof *dispatcher);
     dispatcher->options = *options;
     queues_init(&dispatcher->queues);
+    list_init(&dispatcher->away);
     pthread_mutex_init(&dispatcher->submit_lock, NULL);
     dispatcher->links = must_alloc_zeroed(options->worker_count, sizeof *dispatcher->links);
     for (uint32_t i = 0; i < options->worker_count; i++) {
@@ -725,6 +733,12 @@ void dispatcher_stop(struct dispatcher *dispatcher) {
     pthread_mutex_lock(&dispatcher->submit_lock);
     dispatcher->stopped = true;
     pthread_mutex_unlock(&dispatcher->submit_lock);
+    for (size_t i = 0; i < COUNT_OF(dispatcher->options.executors); i++) {
+        struct executor *executor = dispatcher->options.executors[i];
+        if (executor != NULL) {
+            executor->stop(executor);
+        }
+    }
     /* What came after the thread's last look. */
     handle_mail(dispatcher);
     end_everything(dispatcher);

@@ -2,6 +2,9 @@
  * <name>/model.json. Versions are numbers; a name that is not, or starts with 0, is ignored. The newest
  * version that loads serves unless a run pins one.
  *
+ * A model of another backend than onnx (model/settings.h) has no model.onnx. It has the versions that have a folder, or
+ * version 1 where there is none, and its signature is not known here: what it is given is checked where it runs.
+ *
  * A thread of its own sleeps on inotify, scans what changed, has new files described (their signature and
  * digest: handed in, because only a worker may open a model) and publishes a new immutable snapshot. So a
  * reader never waits for a scan, and holds its snapshot as long as it likes.
@@ -13,6 +16,7 @@
 
 #include "base/arena.h"
 #include "clock/time.h"
+#include "model/settings.h"
 #include "model/signature.h"
 #include "run/run.h"
 
@@ -20,18 +24,14 @@ enum { MODEL_NAME_BYTES_MAXIMUM = 128 };
 
 struct model_version {
     uint32_t version;
-    const char *path; /* of model.onnx */
-    bool loads;       /* else `reason` says why not */
+    const char *
+        path; /* of model.onnx; of another backend: the version's folder, or the model's where it has none */
+    bool loads; /* else `reason` says why not */
     const char *reason;
+    /* SHA-256 of model.onnx; of another backend: of model.json */
     unsigned char digest[MODEL_DIGEST_BYTES];
+    bool has_signature; /* else it is empty, and any parameters may fit */
     struct signature signature;
-};
-
-/* model.json, read and checked. */
-struct model_settings {
-    const char *backend;      /* "onnx" */
-    uint32_t max_concurrency; /* 0: no bound of its own */
-    struct duration timeout;  /* 0: the run's alone decides */
 };
 
 struct model {

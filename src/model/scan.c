@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,6 +134,7 @@ static const struct model_version *find_version(const struct model_entry *entry,
 static void copy_version(const struct model_version *from, struct arena *arena,
                          struct model_version *out) {
     out->loads = from->loads;
+    out->has_signature = from->has_signature;
     out->reason = from->reason == NULL ? NULL : arena_strdup(arena, from->reason);
     memcpy(out->digest, from->digest, sizeof out->digest);
     signature_copy(&from->signature, arena, &out->signature);
@@ -153,6 +155,7 @@ static void describe(const struct model_describer *describer, const char *name, 
     } else if (describer->describe(describer->context, name, version->version, version->path, arena,
                                    &version->signature, version->digest, &err)) {
         version->loads = true;
+        version->has_signature = true;
     } else {
         version->reason = arena_strdup(arena, err.message);
         version->signature = (struct signature){0};
@@ -164,8 +167,10 @@ static void describe(const struct model_describer *describer, const char *name, 
 
 /* --- a model ----------------------------------------------------------------------------------- */
 
-/* A model.json that grew or is written after the stamp was taken is read again: an event tells of it. */
-static void read_settings(const char *path, struct model_entry *entry) {
+/* A model.json that grew or is written after the stamp was taken is read again: an event tells of it. Of a model that
+ * is not ONNX it is all there is: its digest is the model's. */
+static void read_settings(const char *path, struct model_entry *entry,
+                          unsigned char out_digest[static MODEL_DIGEST_BYTES]) {
     struct model *model = &entry->model;
     model->settings = model_settings_defaults();
     if (entry->settings_stamp.inode == 0) {
@@ -178,41 +183,74 @@ static void read_settings(const char *path, struct model_entry *entry) {
     if (size_bytes < 0) {
         error_set_errno(&err, ERROR_IO, errno, "model.json cannot be read");
         model->reason = arena_strdup(&entry->arena, err.message);
-    } else if (!model_settings_parse(text, (size_t)size_bytes, &model->settings, &err)) {
+        return;
+    }
+    if (!model_settings_parse(text, (size_t)size_bytes, &entry->arena, &model->settings, &err)) {
         model->reason = arena_strdup(&entry->arena, err.message);
     }
+    crypto_hash_sha256(out_digest, (const unsigned char *)text, (size_t)size_bytes);
 }
 
-static bool same_as_before(const struct model_entry *before,
-                           const struct file_stamp *settings_stamp, const uint32_t *numbers,
-                           const struct file_stamp *stamps, size_t count) {
-    if (before == NULL || !stamps_equal(&before->settings_stamp, settings_stamp) ||
-        before->model.version_count != count) {
+static bool same_as_before(const struct model_entry *before, const struct model_entry *now) {
+    if (before == NULL || !stamps_equal(&before->settings_stamp, &now->settings_stamp) ||
+        before->model.version_count != now->model.version_count) {
         return false;
     }
-    for (size_t i = 0; i < count; i++) {
-        if (before->model.versions[i].version != numbers[i] ||
-            !stamps_equal(&before->version_stamps[i], &stamps[i])) {
+    for (size_t i = 0; i < now->model.version_count; i++) {
+        if (before->model.versions[i].version != now->model.versions[i].version ||
+            !stamps_equal(&before->version_stamps[i], &now->version_stamps[i])) {
             return false;
         }
     }
     return true;
 }
 
-static void read_version(struct model_entry *entry, size_t index, uint32_t number, const char *path,
-                         const struct model_entry *before,
-                         const struct model_describer *describer) {
-    struct model_version *version = &entry->model.versions[index];
-    struct file_stamp *stamp = &entry->version_stamps[index];
-    const struct file_stamp *stamp_before;
-    const struct model_version *known = find_version(before, number, &stamp_before);
-    *version = (struct model_version){.version = number, .path = arena_strdup(&entry->arena, path)};
-    if (known != NULL && stamp->inode != 0 && stamps_equal(stamp, stamp_before)) {
-        copy_version(known, &entry->arena, version);
-    } else {
-        describe(describer, entry->model.name, &entry->arena, version, stamp);
+/* --- versions of a model in ONNX: each has its file --------------------------------------------- */
+
+static void find_files(struct model_entry *entry, const char *path, const uint32_t *numbers) {
+    for (size_t i = 0; i < entry->model.version_count; i++) {
+        const char *file = arena_printf(&entry->arena, "%s/%u/model.onnx", path, numbers[i]);
+        entry->model.versions[i] = (struct model_version){.version = numbers[i], .path = file};
+        entry->version_stamps[i] = stamp_of(file);
     }
 }
+
+static void read_files(struct model_entry *entry, const struct model_entry *before,
+                       const struct model_describer *describer) {
+    for (size_t i = 0; i < entry->model.version_count; i++) {
+        struct model_version *version = &entry->model.versions[i];
+        struct file_stamp *stamp = &entry->version_stamps[i];
+        const struct file_stamp *stamp_before;
+        const struct model_version *known = find_version(before, version->version, &stamp_before);
+        if (known != NULL && stamp->inode != 0 && stamps_equal(stamp, stamp_before)) {
+            copy_version(known, &entry->arena, version);
+        } else {
+            describe(describer, entry->model.name, &entry->arena, version, stamp);
+        }
+    }
+}
+
+/* --- versions of a model of another backend: folders, or none ----------------------------------- */
+
+static void find_folders(struct model_entry *entry, const char *path, const uint32_t *numbers,
+                         size_t folder_count,
+                         const unsigned char digest[static MODEL_DIGEST_BYTES]) {
+    for (size_t i = 0; i < entry->model.version_count; i++) {
+        struct model_version *version = &entry->model.versions[i];
+        *version = (struct model_version){.version = 1, .loads = entry->model.reason == NULL};
+        version->reason = entry->model.reason;
+        memcpy(version->digest, digest, MODEL_DIGEST_BYTES);
+        if (folder_count == 0) {
+            version->path = arena_strdup(&entry->arena, path);
+        } else {
+            version->version = numbers[i];
+            version->path = arena_printf(&entry->arena, "%s/%u", path, numbers[i]);
+        }
+        entry->version_stamps[i] = entry->settings_stamp;
+    }
+}
+
+/* --- the whole ----------------------------------------------------------------------------------- */
 
 struct model_entry *model_scan(const char *folder, const char *name, struct model_entry *before,
                                const struct model_describer *describer,
@@ -228,27 +266,33 @@ struct model_entry *model_scan(const char *folder, const char *name, struct mode
         (count == 0 && settings_stamp.inode == 0)) {
         return NULL;
     }
-    struct file_stamp *stamps = arena_alloc(&scratch, count * sizeof *stamps);
-    const char **paths = arena_alloc(&scratch, count * sizeof *paths);
     for (size_t i = 0; i < count; i++) {
         watcher->watch(watcher->context, arena_printf(&scratch, "%s/%u", path, numbers[i]));
-        paths[i] = arena_printf(&scratch, "%s/%u/model.onnx", path, numbers[i]);
-        stamps[i] = stamp_of(paths[i]);
-    }
-    if (same_as_before(before, &settings_stamp, numbers, stamps, count)) {
-        return model_entry_ref(before);
     }
     struct model_entry *entry = must_alloc_zeroed(1, sizeof *entry);
+    struct model *model = &entry->model;
+    unsigned char settings_digest[MODEL_DIGEST_BYTES] = {0};
     atomic_init(&entry->references, 1);
     entry->settings_stamp = settings_stamp;
-    entry->model.name = arena_strdup(&entry->arena, name);
-    entry->model.version_count = count;
-    entry->model.versions = arena_alloc_zeroed(&entry->arena, count * sizeof(struct model_version));
-    entry->version_stamps = arena_alloc(&entry->arena, count * sizeof *stamps);
-    memcpy(entry->version_stamps, stamps, count * sizeof *stamps);
-    read_settings(settings_path, entry);
-    for (size_t i = 0; i < count; i++) {
-        read_version(entry, i, numbers[i], paths[i], before, describer);
+    model->name = arena_strdup(&entry->arena, name);
+    read_settings(settings_path, entry, settings_digest);
+    bool is_onnx = model->settings.backend == MODEL_BACKEND_ONNX;
+    model->version_count = is_onnx ? count : MAX_OF(count, (size_t)1);
+    model->versions =
+        arena_alloc_zeroed(&entry->arena, model->version_count * sizeof *model->versions);
+    entry->version_stamps =
+        arena_alloc(&entry->arena, model->version_count * sizeof *entry->version_stamps);
+    if (is_onnx) {
+        find_files(entry, path, numbers);
+    } else {
+        find_folders(entry, path, numbers, count, settings_digest);
+    }
+    if (same_as_before(before, entry)) {
+        model_entry_unref(entry);
+        return model_entry_ref(before);
+    }
+    if (is_onnx) {
+        read_files(entry, before, describer);
     }
     return entry;
 }

@@ -1,108 +1,204 @@
 #include "model/settings_file.h"
 
+#include "base/text.h"
 #include "model/element.h"
+#include "model/settings_keys.h"
 
 #include <string.h>
-#include <yyjson.h>
 
 enum { CONCURRENCY_MAXIMUM = 100000 };
 
-struct settings_key {
-    const char *name;
-    bool (*read)(yyjson_val *value, struct model_settings *settings, struct error *err);
+static const char *const backend_names[MODEL_BACKEND_COUNT] = {
+    [MODEL_BACKEND_ONNX] = "onnx",       [MODEL_BACKEND_HTTP] = "http",
+    [MODEL_BACKEND_OPENAI] = "openai",   [MODEL_BACKEND_OPENINFERENCE] = "openinference",
+    [MODEL_BACKEND_PROCESS] = "process",
 };
 
+const char *model_backend_name(enum model_backend backend) { return backend_names[backend]; }
+
 struct model_settings model_settings_defaults(void) {
-    return (struct model_settings){.backend = "onnx"};
+    return (struct model_settings){.backend = MODEL_BACKEND_ONNX};
 }
 
-static bool read_backend(yyjson_val *value, struct model_settings *settings, struct error *err) {
+/* --- values -------------------------------------------------------------------------------------- */
+
+bool settings_read_string(const char *key, yyjson_val *value, struct arena *arena,
+                          const char **out_string, struct error *err) {
     if (!yyjson_is_str(value)) {
-        return error_set(err, ERROR_INVALID, "model.json: backend is %s, expected a string",
+        return error_set(err, ERROR_INVALID, "model.json: %s is %s, expected a string", key,
                          json_kind_name(value));
     }
-    if (!yyjson_equals_str(value, "onnx")) {
-        return error_set(err, ERROR_INVALID,
-                         "model.json: backend '%.40s' is not known; expected \"onnx\"",
-                         yyjson_get_str(value));
+    if (strlen(yyjson_get_str(value)) != yyjson_get_len(value)) {
+        return error_set(err, ERROR_INVALID, "model.json: %s has a NUL character in it", key);
     }
-    settings->backend = "onnx";
+    *out_string = arena_strdup(arena, yyjson_get_str(value));
     return true;
 }
 
-static bool read_max_concurrency(yyjson_val *value, struct model_settings *settings,
-                                 struct error *err) {
-    if (!yyjson_is_uint(value) || yyjson_get_uint(value) < 1 ||
-        yyjson_get_uint(value) > CONCURRENCY_MAXIMUM) {
+bool settings_read_integer(const char *key, yyjson_val *value, uint64_t minimum, uint64_t maximum,
+                           uint64_t *out_number, struct error *err) {
+    if (!yyjson_is_uint(value) || yyjson_get_uint(value) < minimum ||
+        yyjson_get_uint(value) > maximum) {
         return error_set(err, ERROR_INVALID,
-                         "model.json: max_concurrency is not a whole number from 1 to %d",
-                         CONCURRENCY_MAXIMUM);
+                         "model.json: %s is not a whole number from %llu to %llu", key,
+                         (unsigned long long)minimum, (unsigned long long)maximum);
     }
-    settings->max_concurrency = (uint32_t)yyjson_get_uint(value);
+    *out_number = yyjson_get_uint(value);
     return true;
 }
 
-static bool read_timeout(yyjson_val *value, struct model_settings *settings, struct error *err) {
-    struct duration timeout;
+bool settings_read_duration(const char *key, yyjson_val *value, struct duration *out_duration,
+                            struct error *err) {
+    struct duration duration;
     if (!yyjson_is_str(value)) {
         return error_set(err, ERROR_INVALID,
-                         "model.json: timeout is %s, expected a duration such as \"30s\"",
+                         "model.json: %s is %s, expected a duration such as \"30s\"", key,
                          json_kind_name(value));
     }
     if (strlen(yyjson_get_str(value)) != yyjson_get_len(value) ||
-        !duration_parse(yyjson_get_str(value), &timeout, err)) {
+        !duration_parse(yyjson_get_str(value), &duration, err)) {
         struct error reason = *err;
-        return error_set(err, ERROR_INVALID, "model.json: timeout: %s", reason.message);
+        return error_set(err, ERROR_INVALID, "model.json: %s: %s", key, reason.message);
     }
-    if (timeout.us <= 0) {
-        return error_set(err, ERROR_INVALID, "model.json: timeout must be more than 0");
+    if (duration.us <= 0) {
+        return error_set(err, ERROR_INVALID, "model.json: %s must be more than 0", key);
     }
-    settings->timeout = timeout;
+    *out_duration = duration;
     return true;
 }
 
-static const struct settings_key keys[] = {
-    {"backend", read_backend},
+/* --- keys of every backend ----------------------------------------------------------------------- */
+
+static bool read_max_concurrency(yyjson_val *value, struct settings_reading *reading,
+                                 struct error *err) {
+    uint64_t number;
+    if (!settings_read_integer("max_concurrency", value, 1, CONCURRENCY_MAXIMUM, &number, err)) {
+        return false;
+    }
+    reading->settings->max_concurrency = (uint32_t)number;
+    return true;
+}
+
+static bool read_timeout(yyjson_val *value, struct settings_reading *reading, struct error *err) {
+    return settings_read_duration("timeout", value, &reading->settings->timeout, err);
+}
+
+/* It is read before the others, because it says which those are. */
+static bool skip_backend(yyjson_val *value, struct settings_reading *reading, struct error *err) {
+    (void)value;
+    (void)reading;
+    (void)err;
+    return true;
+}
+
+static const struct settings_key common_keys[] = {
+    {"backend", skip_backend},
     {"max_concurrency", read_max_concurrency},
     {"timeout", read_timeout},
 };
 
-static const struct settings_key *find_key(yyjson_val *name) {
-    for (size_t i = 0; i < COUNT_OF(keys); i++) {
-        if (yyjson_equals_str(name, keys[i].name)) {
-            return &keys[i];
-        }
-    }
-    return NULL;
+/* --- backends ------------------------------------------------------------------------------------ */
+
+static const struct settings_backend onnx = {.backend = MODEL_BACKEND_ONNX};
+
+static const struct settings_backend *const backends[] = {&onnx};
+
+enum { KEYS_MAXIMUM = 64, KNOWN_BYTES_MAXIMUM = 4096 };
+
+/* Appends "a, b, c". */
+static void append_names(struct text *out, const char *name) {
+    text_append(out, out->size_bytes == 0 ? "" : ", ");
+    text_append(out, name);
 }
 
-static bool read_object(yyjson_val *object, struct model_settings *out_settings,
-                        struct error *err) {
-    if (!yyjson_is_obj(object)) {
-        return error_set(err, ERROR_INVALID, "model.json: it is %s, expected an object",
-                         json_kind_name(object));
+static bool find_backend(yyjson_val *value, const struct settings_backend **out_backend,
+                         struct error *err) {
+    *out_backend = &onnx;
+    if (value == NULL) {
+        return true;
     }
-    struct model_settings settings = model_settings_defaults();
-    bool seen[COUNT_OF(keys)] = {false};
+    if (!yyjson_is_str(value)) {
+        return error_set(err, ERROR_INVALID, "model.json: backend is %s, expected a string",
+                         json_kind_name(value));
+    }
+    struct text known CLEANUP(text_fini);
+    text_init(&known, KNOWN_BYTES_MAXIMUM);
+    for (size_t i = 0; i < COUNT_OF(backends); i++) {
+        const char *name = model_backend_name(backends[i]->backend);
+        if (yyjson_equals_str(value, name)) {
+            *out_backend = backends[i];
+            return true;
+        }
+        append_names(&known, name);
+    }
+    return error_set(err, ERROR_INVALID, "model.json: backend '%.40s' is not known; there is %s",
+                     yyjson_get_str(value), text_string(&known));
+}
+
+/* The key's number among the common ones and then the backend's. */
+static bool find_key(const struct settings_backend *backend, yyjson_val *name,
+                     const struct settings_key **out_key, size_t *out_number, struct error *err) {
+    struct text known CLEANUP(text_fini);
+    text_init(&known, KNOWN_BYTES_MAXIMUM);
+    for (size_t i = 0; i < COUNT_OF(common_keys) + backend->key_count; i++) {
+        const struct settings_key *key =
+            i < COUNT_OF(common_keys) ? &common_keys[i] : &backend->keys[i - COUNT_OF(common_keys)];
+        if (yyjson_equals_str(name, key->name)) {
+            *out_key = key;
+            *out_number = i;
+            return true;
+        }
+        append_names(&known, key->name);
+    }
+    return error_set(
+        err, ERROR_INVALID, "model.json: unknown key '%.60s'; known for backend %s are %s",
+        yyjson_get_str(name), model_backend_name(backend->backend), text_string(&known));
+}
+
+static bool read_keys(yyjson_val *object, const struct settings_backend *backend,
+                      struct settings_reading *reading, struct error *err) {
+    bool seen[KEYS_MAXIMUM] = {false};
+    ASSERT(COUNT_OF(common_keys) + backend->key_count <= KEYS_MAXIMUM);
     size_t index;
     size_t count;
     yyjson_val *name;
     yyjson_val *value;
     yyjson_obj_foreach(object, index, count, name, value) {
-        const struct settings_key *key = find_key(name);
-        if (key == NULL) {
-            return error_set(
-                err, ERROR_INVALID,
-                "model.json: unknown key '%.60s'; known are backend, max_concurrency, timeout",
-                yyjson_get_str(name));
-        }
-        if (seen[key - keys]) {
-            return error_set(err, ERROR_INVALID, "model.json: %s is given twice", key->name);
-        }
-        seen[key - keys] = true;
-        if (!key->read(value, &settings, err)) {
+        const struct settings_key *key;
+        size_t number;
+        if (!find_key(backend, name, &key, &number, err)) {
             return false;
         }
+        if (seen[number]) {
+            return error_set(err, ERROR_INVALID, "model.json: %s is given twice", key->name);
+        }
+        seen[number] = true;
+        if (!key->read(value, reading, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool read_object(yyjson_val *object, struct arena *arena,
+                        struct model_settings *out_settings, struct error *err) {
+    const struct settings_backend *backend;
+    if (!yyjson_is_obj(object)) {
+        return error_set(err, ERROR_INVALID, "model.json: it is %s, expected an object",
+                         json_kind_name(object));
+    }
+    if (!find_backend(yyjson_obj_get(object, "backend"), &backend, err)) {
+        return false;
+    }
+    struct model_settings settings = {.backend = backend->backend,
+                                      .max_concurrency = backend->max_concurrency};
+    struct settings_reading reading = {.settings = &settings, .arena = arena};
+    if (backend->begin != NULL) {
+        backend->begin(&reading);
+    }
+    if (!read_keys(object, backend, &reading, err) ||
+        (backend->finish != NULL && !backend->finish(&reading, err))) {
+        return false;
     }
     *out_settings = settings;
     return true;
@@ -110,8 +206,8 @@ static bool read_object(yyjson_val *object, struct model_settings *out_settings,
 
 static void free_document(yyjson_doc **document) { yyjson_doc_free(*document); }
 
-bool model_settings_parse(const char *text, size_t size_bytes, struct model_settings *out_settings,
-                          struct error *err) {
+bool model_settings_parse(const char *text, size_t size_bytes, struct arena *arena,
+                          struct model_settings *out_settings, struct error *err) {
     if (size_bytes > SETTINGS_FILE_BYTES_MAXIMUM) {
         return error_set(err, ERROR_INVALID, "model.json: longer than %d bytes",
                          SETTINGS_FILE_BYTES_MAXIMUM);
@@ -128,5 +224,5 @@ bool model_settings_parse(const char *text, size_t size_bytes, struct model_sett
         return error_set(err, ERROR_INVALID, "model.json: line %zu column %zu: %s", line, column,
                          reason.msg);
     }
-    return read_object(yyjson_doc_get_root(document), out_settings, err);
+    return read_object(yyjson_doc_get_root(document), arena, out_settings, err);
 }

@@ -4,19 +4,21 @@
  *   max_concurrency  how many executions of the model may run at the same time, from 1; default no bound
  *   timeout          the longest an execution may take ("30s"); a run's own timeout can only be shorter
  *
- * Anything else is an error that names the key, or the line and column. Pure; any thread. */
+ * and the keys of its backend. Anything else is an error that names the key, or the line and column. Pure; any thread. */
 #ifndef ORRERY_MODEL_SETTINGS_FILE_H
 #define ORRERY_MODEL_SETTINGS_FILE_H
 
-#include "model/repository.h"
+#include "base/arena.h"
+#include "base/error.h"
+#include "model/settings.h"
 
 enum { SETTINGS_FILE_BYTES_MAXIMUM = 65536 };
 
 /* What holds without a model.json. */
 struct model_settings model_settings_defaults(void);
 
-/* Strings are static. ERROR_INVALID, the message begins with "model.json". */
-MUST_CHECK bool model_settings_parse(const char *text, size_t size_bytes,
+/* What the settings point to is put into the arena. ERROR_INVALID, the message begins with "model.json". */
+MUST_CHECK bool model_settings_parse(const char *text, size_t size_bytes, struct arena *arena,
                                      struct model_settings *out_settings, struct error *err);
 
 #endif

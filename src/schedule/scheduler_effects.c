@@ -27,7 +27,9 @@ static uint32_t concurrency(void *context, const char *model_name) {
         model_repository_snapshot(scheduler->options.repository);
     const struct model *model = model_snapshot_find(snapshot, model_name);
     if (model != NULL && model->settings.max_concurrency != 0) {
-        count = MIN_OF(model->settings.max_concurrency, workers);
+        count = model->settings.backend == MODEL_BACKEND_ONNX
+                    ? MIN_OF(model->settings.max_concurrency, workers)
+                    : model->settings.max_concurrency;
     }
     model_snapshot_unref(snapshot);
     return count;

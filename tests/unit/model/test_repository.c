@@ -313,9 +313,8 @@ static void model_json_is_read_and_its_errors_are_shown(void **state) {
     start();
     write_file("iris/model.json", "{\"max_concurency\": 2}");
     await("iris", 0,
-          "!model 'iris' cannot be used: model.json: unknown key 'max_concurency'; known are "
-          "backend, "
-          "max_concur");
+          "!model 'iris' cannot be used: model.json: unknown key 'max_concurency'; known for "
+          "backend onnx are ba");
     write_file("iris/model.json", "{\"max_concurrency\": 2, \"timeout\": \"5s\"}");
     await("iris", 0, "one");
     const struct model_snapshot *snapshot = model_repository_snapshot(repository);
