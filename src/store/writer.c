@@ -104,6 +104,7 @@ static bool try_batch(struct store_writer *writer, struct letter **batch, struct
             failed->next = NULL;
             log_event(LOG_ERROR, "store_write_failed", LOG_FAILURE(&write_of(failed)->err));
             write_of(failed)->err.kind = ERROR_INTERNAL;
+            forget_outputs(write_of(failed));
             answer_batch(failed);
             continue;
         }
