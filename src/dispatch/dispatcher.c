@@ -159,7 +159,8 @@ static void lose_link(struct dispatcher *dispatcher, struct worker_link *link,
                       enum execution_status status, const struct error *err) {
     pid_t pid = link->pid;
     char reason[WORKER_REASON_BYTES];
-    worker_link_kill(link, dispatcher->now, reason);
+    worker_link_kill(link, err == NULL || err->kind == ERROR_WORKER_CRASHED, dispatcher->now,
+                     reason);
     atomic_fetch_sub(&dispatcher->live_workers, 1);
     struct error gone;
     error_set(&gone, ERROR_WORKER_CRASHED, "the worker process %s", reason);
@@ -582,7 +583,7 @@ static void end_everything(struct dispatcher *dispatcher) {
     for (uint32_t i = 0; i < dispatcher->options.worker_count; i++) {
         if (dispatcher->links[i].pid != 0) {
             char reason[WORKER_REASON_BYTES];
-            worker_link_kill(&dispatcher->links[i], dispatcher->now, reason);
+            worker_link_kill(&dispatcher->links[i], false, dispatcher->now, reason);
             atomic_fetch_sub(&dispatcher->live_workers, 1);
         }
         struct dispatch_job *head;

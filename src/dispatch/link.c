@@ -70,7 +70,7 @@ bool worker_link_read(struct worker_link *link) {
     }
 }
 
-void worker_link_kill(struct worker_link *link, struct monotonic_time now,
+void worker_link_kill(struct worker_link *link, bool has_failed, struct monotonic_time now,
                       char out_reason[static WORKER_REASON_BYTES]) {
     worker_kill(link->pid, link->socket, out_reason);
     link->pid = 0;
@@ -79,9 +79,10 @@ void worker_link_kill(struct worker_link *link, struct monotonic_time now,
     link->out_sent_bytes = 0;
     text_fini(&link->in);
     link->takes_more = true;
-    /* One that keeps dying young comes back later and later. */
+    /* One that keeps dying young comes back later and later; that it was killed for its job is not its fault. */
     bool short_life = monotonic_time_since(now, link->spawned_at).us < SHORT_LIFE_MS * US_PER_MS;
-    link->short_lives = short_life ? MIN_OF(link->short_lives + 1, (uint32_t)DOUBLINGS_MAXIMUM) : 0;
+    link->short_lives =
+        has_failed && short_life ? MIN_OF(link->short_lives + 1, (uint32_t)DOUBLINGS_MAXIMUM) : 0;
     int64_t delay_us =
         link->short_lives <= 1 ? 0 : (FIRST_DELAY_MS * US_PER_MS) << (link->short_lives - 1);
     link->spawn_again_at = (struct monotonic_time){now.us + delay_us};

@@ -202,8 +202,7 @@ static void handle_letter(struct scheduler *scheduler, struct scheduler_letter *
     }
 }
 
-static void handle_mail(struct scheduler *scheduler) {
-    struct letter *letters = mailbox_take_all(&scheduler->mailbox);
+static void handle_mail(struct scheduler *scheduler, struct letter *letters) {
     while (letters != NULL) {
         struct letter *next = letters->next;
         handle_letter(scheduler, CONTAINER_OF(letters, struct scheduler_letter, letter));
@@ -283,12 +282,16 @@ static void *run_thread(void *context) {
     int timeout_ms;
     while (!is_drained(scheduler, &timeout_ms)) {
         log_hold();
-        read_clocks(scheduler);
+        mailbox_hold();
+        /* What came before the clock was read is handled at a time that is not before it came. */
         clear_timer(scheduler);
-        handle_mail(scheduler);
+        struct letter *letters = mailbox_take_all(&scheduler->mailbox);
+        read_clocks(scheduler);
+        handle_mail(scheduler, letters);
         write_outcomes_again(scheduler);
         plan_tick(&scheduler->plan, scheduler->now);
         arm_timer(scheduler);
+        mailbox_release();
         log_release();
         if (is_drained(scheduler, &timeout_ms)) {
             break;

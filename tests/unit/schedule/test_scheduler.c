@@ -28,8 +28,8 @@ enum { WAIT_LIMIT_S = 120 };
 
 struct bed {
     struct clock clock; /* its context is the bed */
-    _Atomic int64_t wall_us;
     _Atomic int64_t monotonic_us;
+    _Atomic int64_t wall_offset_us; /* how far the wall clock is ahead of the monotonic one */
     char models[64];
     sem_t scanned;
     struct dispatcher *dispatcher;
@@ -39,12 +39,19 @@ struct bed {
     struct scheduler *scheduler;
 };
 
+/* Who reads the wall clock and then the monotonic one gets the two of one moment. */
+static _Thread_local int64_t moment_us;
+
 static struct wall_time bed_wall_now(void *context) {
-    return (struct wall_time){atomic_load(&((struct bed *)context)->wall_us)};
+    struct bed *bed = context;
+    moment_us = atomic_load(&bed->monotonic_us);
+    return (struct wall_time){moment_us + atomic_load(&bed->wall_offset_us)};
 }
 
 static struct monotonic_time bed_monotonic_now(void *context) {
-    return (struct monotonic_time){atomic_load(&((struct bed *)context)->monotonic_us)};
+    int64_t us = moment_us != 0 ? moment_us : atomic_load(&((struct bed *)context)->monotonic_us);
+    moment_us = 0;
+    return (struct monotonic_time){us};
 }
 
 static void on_scanned(void *context) { sem_post(context); }
@@ -119,8 +126,8 @@ static void start_scheduler(struct bed *bed, int64_t drain_limit_us) {
 static int setup(void **state) {
     struct bed *bed = *state;
     world_open(&bed->world, place_make());
-    atomic_store(&bed->wall_us, bed->world.now_us);
     atomic_store(&bed->monotonic_us, INT64_C(1000) * US_PER_SECOND);
+    atomic_store(&bed->wall_offset_us, bed->world.now_us - INT64_C(1000) * US_PER_SECOND);
     identity_source_init(&bed->execution_keys, 0);
     start_scheduler(bed, 60 * US_PER_SECOND);
     return 0;
@@ -146,13 +153,12 @@ static void wake(struct bed *bed) { scheduler_zones_changed(bed->scheduler); }
 /* Time goes by. */
 static void pass(struct bed *bed, int64_t us) {
     atomic_fetch_add(&bed->monotonic_us, us);
-    atomic_fetch_add(&bed->wall_us, us);
     wake(bed);
 }
 
 /* Somebody turns the wall clock, or the machine sleeps: the monotonic clock stands. */
 static void step(struct bed *bed, int64_t us) {
-    atomic_fetch_add(&bed->wall_us, us);
+    atomic_fetch_add(&bed->wall_offset_us, us);
     wake(bed);
 }
 
@@ -169,7 +175,8 @@ static void wait_until(bool (*condition)(struct bed *bed, const void *with), str
 /* --- runs and what became of them -------------------------------------------------------------------- */
 
 static struct wall_time next_minute(const struct bed *bed) {
-    return (struct wall_time){(atomic_load(&bed->wall_us) / MINUTE_US + 1) * MINUTE_US};
+    return (struct wall_time){(bed_wall_now((void *)(uintptr_t)bed).us / MINUTE_US + 1) *
+                              MINUTE_US};
 }
 
 /* A run that is due every minute; not stored. */
