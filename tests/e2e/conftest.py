@@ -230,13 +230,16 @@ def write_slow_loading_model(models, name, products=12, size=1500):
     write_model(models, name, 1, graph)
 
 
-def worker_ticks(daemon):
-    """What the workers have computed so far, in clock ticks."""
+def worker_pids(daemon):
     pid = daemon.process.pid
     children = pathlib.Path(f"/proc/{pid}/task").glob("*/children")
-    workers = " ".join(path.read_text() for path in children).split()
+    return [int(child) for child in " ".join(path.read_text() for path in children).split()]
+
+
+def worker_ticks(daemon):
+    """What the workers have computed so far, in clock ticks."""
     return sum(int(pathlib.Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()[11])
-               for worker in workers)
+               for worker in worker_pids(daemon))
 
 
 def wait_until_busy(daemon):

@@ -2,25 +2,30 @@
 """The long fault tests, on the real binary: script/soak [--cycles N] [--runs N] [--seed N] [PART]...
 
   kills       kill -9 at random instants, under load
+  ends        SIGTERM under load
+  workers     kill -9 of worker processes, under load
   stops       SIGSTOP and SIGCONT of the daemon, up to longer than the limit for being late
   clocks      restarts into time namespaces, where the monotonic clock starts anew
 
-Ends with one line, `lost 0, twice 0, stuck 0`, and status 0 if that is what it says. Needs no test runner. The
+At the end the store is also asked by SQL, which knows nothing of the API. Ends with one line, `lost 0, twice 0, stuck 0`, and status 0 if that is what it says. Needs no test runner. The
 models, the store and the log are in a new folder, which stays if something is wrong.
 """
 
 import argparse
+import contextlib
+import os
 import pathlib
 import random
 import shutil
 import signal
+import sqlite3
 import sys
 import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from conftest import Daemon, wait_for, write_line_model  # noqa: E402
+from conftest import Daemon, wait_for, worker_pids, write_line_model  # noqa: E402
 from ledger import Fleet, loop_parameters, rounds_per_second, vary, write_loop_model  # noqa: E402
 
 is_terminal = sys.stdout.isatty()
@@ -73,6 +78,40 @@ def kills(fleet, seeded, options):
             lasting=cycle % 10 == 0 or cycle == options.cycles)
 
 
+def ends(fleet, seeded, options):
+    daemon = fleet.daemon
+    for cycle in range(1, max(options.cycles // 10, 3) + 1):
+        fleet.start_load(seeded, options.runs)
+        time.sleep(seeded.uniform(0, 1.5))
+        status = daemon.stop()
+        fleet.stop_load()
+        if status != 0:
+            fleet.counts.note("stuck", f"SIGTERM: exit status {status}")
+        daemon.start()
+        with fleet.client() as api:
+            fleet.adopt(api)
+            fleet.verify(api, time.time() - 1)
+        say(f"ends: {cycle}, {fleet.counts.slots} slots, {fleet.counts}", lasting=cycle % 10 == 0)
+
+
+def workers(fleet, seeded, options):
+    fleet.start_load(seeded, options.runs)
+    killed = 0
+    for _ in range(max(options.cycles // 3, 20)):
+        time.sleep(seeded.uniform(0, 0.3))
+        children = worker_pids(fleet.daemon)
+        if children:
+            try:
+                os.kill(seeded.choice(children), signal.SIGKILL)
+                killed += 1
+            except ProcessLookupError:
+                pass  # it was killed for its job
+    fleet.stop_load()
+    with fleet.client() as api:
+        fleet.verify(api, time.time() - 1)
+    say(f"workers: {killed} killed, {fleet.counts.slots} slots, {fleet.counts}", lasting=True)
+
+
 def stops(fleet, seeded, options):
     for seconds in (2, 5, 75):  # the last is longer than the limit up to which a late slot counts as live
         fleet.start_load(seeded, options.runs)
@@ -110,7 +149,26 @@ def clocks(fleet, seeded, options):
     fleet.daemon.start()
 
 
-PARTS = {"kills": kills, "stops": stops, "clocks": clocks}
+PARTS = {"kills": kills, "ends": ends, "workers": workers, "stops": stops, "clocks": clocks}
+
+
+def ask_the_store(fleet):
+    """What must hold of the rows themselves, read from the file beside the daemon."""
+    questions = {
+        "twice": "SELECT count(*) FROM outcomes gap JOIN executions missed ON missed.key = gap.execution_key "
+                 "JOIN executions other ON other.slot BETWEEN gap.missed_from AND gap.missed_to "
+                 "AND other.run_key = missed.run_key AND other.key <> missed.key "
+                 "AND other.trigger IN (0, 3) AND other.backfill_key IS NULL WHERE gap.missed_from IS NOT NULL",
+        "stuck": "SELECT count(*) FROM executions WHERE key NOT IN (SELECT execution_key FROM outcomes)",
+        "lost": "SELECT count(*) FROM outcomes WHERE execution_key NOT IN (SELECT key FROM executions)",
+    }
+    with contextlib.closing(sqlite3.connect(f"file:{fleet.daemon.db}?mode=ro", uri=True)) as db:
+        for kind, question in questions.items():
+            found = db.execute(question).fetchone()[0]
+            if found:
+                fleet.counts.note(kind, f"{found} rows by SQL: {question}")
+        if db.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
+            fleet.counts.note("lost", "PRAGMA integrity_check")
 
 
 def main():
@@ -139,6 +197,7 @@ def main():
             PARTS[name](fleet, seeded, options)
         with fleet.client() as api:
             fleet.finish(api)
+        ask_the_store(fleet)
         assert daemon.stop() == 0
     finally:
         fleet.stop_load()
