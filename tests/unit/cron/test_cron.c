@@ -560,8 +560,49 @@ static void shifts_are_told(void **state) {
     assert_shift("*/30 * * * *", "Europe/Berlin", "-", 0, NULL);
     assert_shift("30 3 * * *", "Europe/Berlin", "-", 0, NULL);
     assert_shift("30 2 * * *", "UTC", "-", 0, NULL);
+    assert_shift("15 30 2 * * *", "Europe/Berlin", "-", 0,
+                 "02:30:15 does not exist on 2024-03-31: due at 03:00 instead");
+    assert_shift("0,20,40 2 * * *", "Europe/Berlin", "-", 0,
+                 "02:00 and 2 later times do not exist on 2024-03-31: due once, at 03:00 instead");
+    assert_shift("@every 90s", "Europe/Berlin", "-", 0, NULL);
+    assert_shift("@at 2024-03-31T02:30:00Z", "Europe/Berlin", "-", 0, NULL);
+    assert_shift("@at 2024-10-27T02:00:00", "Europe/Berlin", "-", 0,
+                 "02:00 comes twice on 2024-10-27: due the first time (+02:00)");
+    assert_shift("@at 2024-10-27T03:00:00", "Europe/Berlin", "-", 0, NULL);
     assert_shift("@at 2024-03-31T02:30:00", "Europe/Berlin", "-", 0,
                  "02:30 does not exist on 2024-03-31: due at 03:00 instead");
+}
+
+static void more_shifts_than_there_is_room_for_are_counted(void **state) {
+    (void)state;
+    struct cron cron = cron_of("30 2 * * *", NULL);
+    const struct zone *berlin = open_zone("Europe/Berlin");
+    struct cron_shift shifts[2] = {{.local_count = 0}, {.local_count = 77}};
+    assert_int_equal(cron_shifts(&cron, berlin, time_of("2020-01-01T00:00:00Z"),
+                                 time_of("2025-01-01T00:00:00Z"), shifts, 1),
+                     10);
+    assert_int_equal(shifts[0].change.us, time_of("2020-03-29T01:00:00Z").us);
+    assert_int_equal(shifts[1].local_count, 77);
+    zone_unref(berlin);
+}
+
+static void a_gap_of_a_whole_day_is_not_made_up_for(void **state) {
+    (void)state;
+    /* Samoa had no 30 December 2011. */
+    struct cron cron = cron_of("30 2 * * *", NULL);
+    const struct zone *apia = open_zone("Pacific/Apia");
+    struct cron_shift shift;
+    assert_int_equal(cron_shifts(&cron, apia, time_of("2011-12-01T00:00:00Z"),
+                                 time_of("2012-01-31T00:00:00Z"), &shift, 1),
+                     1);
+    assert_int_equal(shift.kind, CRON_SHIFT_SKIPPED);
+    struct text words;
+    text_init(&words, 4096);
+    cron_shift_describe(&shift, &words);
+    assert_string_equal(text_string(&words),
+                        "02:30 does not exist on 2011-12-30: not due that day");
+    text_fini(&words);
+    zone_unref(apia);
 }
 
 static void decisions_are_told(void **state) {
@@ -569,19 +610,28 @@ static void decisions_are_told(void **state) {
     static const struct {
         const char *expression, *policies, *at;
         enum cron_decision_kind kind;
+        const char *words;
     } cases[] = {
-        {"30 2 * * *", "-", "2024-03-31T01:00:00Z", CRON_DECISION_MOVED},
-        {"30 2 * * *", "skip first", "2024-03-31T01:00:00Z", CRON_DECISION_NO_SLOT},
-        {"0 3 * * *", "-", "2024-03-31T01:00:00Z", CRON_DECISION_MATCH},
-        {"30 2 * * *", "-", "2024-03-30T01:30:00Z", CRON_DECISION_MATCH},
-        {"30 2 * * *", "-", "2024-03-30T01:30:00.000001Z", CRON_DECISION_NO_SLOT},
-        {"30 2 * * *", "-", "2024-10-27T00:30:00Z", CRON_DECISION_FIRST},
-        {"30 2 * * *", "-", "2024-10-27T01:30:00Z", CRON_DECISION_REPEAT},
-        {"30 2 * * *", "shift last", "2024-10-27T00:30:00Z", CRON_DECISION_REPEAT},
-        {"30 2 * * *", "shift last", "2024-10-27T01:30:00Z", CRON_DECISION_LAST},
-        {"30 2 * * *", "shift both", "2024-10-27T01:30:00Z", CRON_DECISION_LAST},
-        {"*/30 * * * *", "-", "2024-10-27T01:30:00Z", CRON_DECISION_MATCH},
-        {"@every 90s", "-", "2024-10-27T01:30:00Z", CRON_DECISION_MATCH},
+        {"30 2 * * *", "-", "2024-03-31T01:00:00Z", CRON_DECISION_MOVED,
+         "03:00 on 2024-03-31 (+02:00) is the first instant after the clock was set forward over "
+         "02:30, which did not exist"},
+        {"30 2 * * *", "skip first", "2024-03-31T01:00:00Z", CRON_DECISION_NO_SLOT,
+         "03:00 on 2024-03-31 (+02:00) is not a time of the schedule"},
+        {"0 3 * * *", "-", "2024-03-31T01:00:00Z", CRON_DECISION_MATCH,
+         "03:00 on 2024-03-31 (+02:00) is a time of the schedule"},
+        {"30 2 * * *", "-", "2024-03-30T01:30:00Z", CRON_DECISION_MATCH, NULL},
+        {"30 2 * * *", "-", "2024-03-30T01:30:00.000001Z", CRON_DECISION_NO_SLOT, NULL},
+        {"30 2 * * *", "-", "2024-10-27T00:30:00Z", CRON_DECISION_FIRST,
+         "02:30 on 2024-10-27 (+02:00) comes twice that day; this is the first time, and it "
+         "counts"},
+        {"30 2 * * *", "-", "2024-10-27T01:30:00Z", CRON_DECISION_REPEAT,
+         "02:30 on 2024-10-27 (+01:00) comes twice that day; the other time counts, not this one"},
+        {"30 2 * * *", "shift last", "2024-10-27T00:30:00Z", CRON_DECISION_REPEAT, NULL},
+        {"30 2 * * *", "shift last", "2024-10-27T01:30:00Z", CRON_DECISION_LAST,
+         "02:30 on 2024-10-27 (+01:00) comes twice that day; this is the last time, and it counts"},
+        {"30 2 * * *", "shift both", "2024-10-27T01:30:00Z", CRON_DECISION_LAST, NULL},
+        {"*/30 * * * *", "-", "2024-10-27T01:30:00Z", CRON_DECISION_MATCH, NULL},
+        {"@every 90s", "-", "2024-10-27T01:30:00Z", CRON_DECISION_MATCH, NULL},
     };
     const struct zone *berlin = open_zone("Europe/Berlin");
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
@@ -594,11 +644,8 @@ static void decisions_are_told(void **state) {
         struct text words;
         text_init(&words, 4096);
         cron_decision_describe(&decision, &words);
-        if (i == 0) {
-            assert_string_equal(
-                text_string(&words),
-                "03:00 on 2024-03-31 (+02:00) is the first instant after the clock was set "
-                "forward over 02:30, which did not exist");
+        if (cases[i].words != NULL) {
+            assert_string_equal(text_string(&words), cases[i].words);
         }
         text_fini(&words);
     }
@@ -643,6 +690,8 @@ int main(void) {
         cmocka_unit_test(jitter_stays_before_the_next_slot),
         cmocka_unit_test(jitter_is_spread_evenly),
         cmocka_unit_test(shifts_are_told),
+        cmocka_unit_test(more_shifts_than_there_is_room_for_are_counted),
+        cmocka_unit_test(a_gap_of_a_whole_day_is_not_made_up_for),
         cmocka_unit_test(decisions_are_told),
         cmocka_unit_test(policies_have_names),
     };
