@@ -1,0 +1,265 @@
+/* The scheduler beside a store that refuses, and beside more work than it takes. */
+#include "scheduler_bed.h"
+
+#include "schedule/plan.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* --- what is logged meanwhile --------------------------------------------------------------------- */
+
+struct capture {
+    int file;  /* what standard error is now */
+    int saved; /* what it was */
+};
+
+static void capture_begin(struct capture *capture) {
+    capture->file = memfd_create("log", MFD_CLOEXEC);
+    capture->saved = dup(STDERR_FILENO);
+    assert_true(capture->file >= 0 && capture->saved >= 0);
+    assert_int_equal(dup2(capture->file, STDERR_FILENO), STDERR_FILENO);
+}
+
+static void capture_end(struct capture *capture) {
+    dup2(capture->saved, STDERR_FILENO);
+    close(capture->saved);
+    close(capture->file);
+}
+
+struct event {
+    const struct capture *capture;
+    const char *name;
+    size_t count;
+};
+
+static bool is_logged(struct bed *bed, const void *with) {
+    (void)bed;
+    const struct event *event = with;
+    static char text[65536];
+    ssize_t size_bytes = pread(event->capture->file, text, sizeof text - 1, 0);
+    assert_true(size_bytes >= 0);
+    text[size_bytes] = '\0';
+    size_t found = 0;
+    for (const char *at = text; (at = strstr(at, event->name)) != NULL; at++) {
+        found++;
+    }
+    return found >= event->count;
+}
+
+static void wait_until_logged(struct bed *bed, const struct capture *capture, const char *name,
+                              size_t count) {
+    bed_wait_until(is_logged, bed, &(struct event){capture, name, count});
+}
+
+/* --- slots ----------------------------------------------------------------------------------------- */
+
+static void slots_that_the_store_could_not_take_are_recorded_once_when_it_can(void **state) {
+    struct bed *bed = *state;
+    int64_t run = bed_create(bed, bed_minutely(bed, "line"));
+    struct capture capture;
+    capture_begin(&capture);
+    bed_execute(bed, "ALTER TABLE executions RENAME TO away");
+    bed_pass(bed, MINUTE_US);
+    struct run other = bed_minutely(bed, "line");
+    other.key = run;
+    struct waiter refused = bed_take(bed_send_trigger(bed, &other, NULL, true));
+    assert_false(refused.ok);
+    assert_int_equal(refused.kind, ERROR_STORE);
+    wait_until_logged(bed, &capture, "event=record_failed", 2); /* the slot's, too */
+    capture_end(&capture);
+    bed_execute(bed, "ALTER TABLE away RENAME TO executions");
+    bed_pass(bed, US_PER_SECOND);
+    bed_wait_for(bed, run, EXECUTION_SUCCEEDED, 1);
+    assert_int_equal(bed_count_all(bed, run), 1);
+}
+
+/* --- an end that takes its time ----------------------------------------------------------------------- */
+
+static void *stop_scheduler(void *context) {
+    scheduler_stop(((struct bed *)context)->scheduler);
+    return NULL;
+}
+
+/* Until a trigger is told that the scheduler is stopping. */
+static void wait_until_stopping(struct bed *bed, const struct run *run) {
+    for (;;) {
+        struct waiter answer = bed_take(bed_send_trigger(bed, run, NULL, false));
+        if (!answer.ok && answer.kind == ERROR_UNAVAILABLE) {
+            return;
+        }
+    }
+}
+
+/* --- outcomes ------------------------------------------------------------------------------------- */
+
+static void an_outcome_that_the_store_could_not_take_is_written_when_it_can(void **state) {
+    struct bed *bed = *state;
+    struct run run = bed_minutely(bed, "endless");
+    bed_create(bed, run);
+    struct waiter *trigger = bed_send_trigger(bed, &run, NULL, true);
+    bed_wait_for(bed, run.key, EXECUTION_RUNNING, 1);
+    int64_t key = bed_newest(bed, run.key).key;
+    struct capture capture;
+    capture_begin(&capture);
+    bed_execute(bed, "ALTER TABLE outcomes RENAME TO away");
+    struct waiter *cancel = bed_send_cancel(bed, run.key, key);
+    wait_until_logged(bed, &capture, "event=outcome_not_written", 1);
+    capture_end(&capture);
+    bed_execute(bed, "ALTER TABLE away RENAME TO outcomes");
+    bed_pass(bed, US_PER_SECOND / 2); /* not yet */
+    assert_int_equal(bed_newest(bed, run.key).status, EXECUTION_RUNNING);
+    bed_pass(bed, US_PER_SECOND / 2);
+    assert_int_equal(bed_take(cancel).execution.status, EXECUTION_CANCELLED);
+    assert_int_equal(bed_take(trigger).execution.status, EXECUTION_CANCELLED);
+    bed_wait_for(bed, run.key, EXECUTION_CANCELLED, 1);
+}
+
+static void a_result_that_the_store_never_takes_is_dropped_and_said_so(void **state) {
+    struct bed *bed = *state;
+    struct run run = bed_minutely(bed, "line");
+    bed_create(bed, run);
+    struct capture capture;
+    capture_begin(&capture);
+    bed_execute(bed, "CREATE TRIGGER no_result BEFORE INSERT ON outcomes"
+                     " WHEN NEW.result IS NOT NULL BEGIN SELECT RAISE(ROLLBACK, 'too big'); END");
+    struct waiter *trigger = bed_send_trigger(bed, &run, NULL, true);
+    wait_until_logged(bed, &capture, "event=outcome_not_written", 1);
+    capture_end(&capture);
+    bed_pass(bed, US_PER_SECOND);
+    struct waiter answer = bed_take(trigger);
+    assert_true(answer.ok);
+    assert_int_equal(answer.execution.status, EXECUTION_FAILED);
+    assert_string_equal(answer.result, "");
+    assert_non_null(strstr(bed_newest(bed, run.key).error_message, "cannot be stored"));
+}
+
+static void an_outcome_without_a_result_that_is_refused_alone_is_tried_again(void **state) {
+    struct bed *bed = *state;
+    struct run run = bed_minutely(bed, "endless");
+    bed_create(bed, run);
+    struct waiter *trigger = bed_send_trigger(bed, &run, NULL, true);
+    bed_wait_for(bed, run.key, EXECUTION_RUNNING, 1);
+    struct capture capture;
+    capture_begin(&capture);
+    bed_execute(bed, "CREATE TRIGGER no_outcome BEFORE INSERT ON outcomes"
+                     " BEGIN SELECT RAISE(ROLLBACK, 'not now'); END");
+    struct waiter *cancel = bed_send_cancel(bed, run.key, bed_newest(bed, run.key).key);
+    wait_until_logged(bed, &capture, "event=outcome_not_written", 1);
+    capture_end(&capture);
+    bed_execute(bed, "DROP TRIGGER no_outcome");
+    bed_pass(bed, US_PER_SECOND);
+    assert_int_equal(bed_take(cancel).execution.status, EXECUTION_CANCELLED);
+    assert_int_equal(bed_take(trigger).execution.status, EXECUTION_CANCELLED);
+}
+
+static void
+an_outcome_that_cannot_be_written_before_the_end_is_settled_by_the_next_start(void **state) {
+    struct bed *bed = *state;
+    struct run run = bed_minutely(bed, "line");
+    bed_create(bed, run);
+    struct capture capture;
+    capture_begin(&capture);
+    bed_execute(bed, "ALTER TABLE outcomes RENAME TO away");
+    struct waiter *trigger = bed_send_trigger(bed, &run, NULL, true);
+    wait_until_logged(bed, &capture, "event=outcome_not_written", 1);
+    capture_end(&capture);
+    bed_pass(bed, 0);
+    pthread_t stopping;
+    assert_int_equal(pthread_create(&stopping, NULL, stop_scheduler, bed), 0);
+    /* The drain limit passes; the time of the next attempt does not come, because the wall clock stands. */
+    wait_until_stopping(bed, &run);
+    bed_step(bed, -60 * US_PER_SECOND);
+    bed_pass(bed, 61 * US_PER_SECOND);
+    pthread_join(stopping, NULL);
+    bed_execute(bed, "ALTER TABLE away RENAME TO outcomes");
+    bed_restart(bed, 60 * US_PER_SECOND);
+    assert_int_equal(bed_take(trigger).kind, ERROR_UNAVAILABLE);
+    bed_wait_for(bed, run.key, EXECUTION_FAILED, 1);
+}
+
+/* --- starts ---------------------------------------------------------------------------------------- */
+
+static void a_start_that_the_store_could_not_take_is_tried_again(void **state) {
+    struct bed *bed = *state;
+    struct run run = bed_minutely(bed, "endless");
+    run.overlap = OVERLAP_QUEUE_ONE;
+    bed_create(bed, run);
+    bed_pass(bed, MINUTE_US);
+    bed_wait_for(bed, run.key, EXECUTION_RUNNING, 1);
+    int64_t first = bed_newest(bed, run.key).key;
+    bed_pass(bed, MINUTE_US);
+    bed_wait_for(bed, run.key, EXECUTION_QUEUED, 1);
+    bed_execute(bed, "CREATE TRIGGER no_start BEFORE UPDATE ON active WHEN NEW.status = 1"
+                     " BEGIN SELECT RAISE(ROLLBACK, 'not now'); END");
+    bed_take(bed_send_cancel(bed, run.key, first));
+    bed_execute(bed, "DROP TRIGGER no_start");
+    bed_pass(bed, 2 * US_PER_SECOND);
+    bed_wait_for(bed, run.key, EXECUTION_RUNNING, 1);
+    bed_take(bed_send_cancel(bed, run.key, bed_newest(bed, run.key).key));
+}
+
+/* --- too much, too late ------------------------------------------------------------------------------ */
+
+static void triggers_are_refused_while_it_stops_and_what_runs_may_end(void **state) {
+    struct bed *bed = *state;
+    struct run run = bed_minutely(bed, "endless");
+    run.overlap = OVERLAP_SKIP;
+    bed_create(bed, run);
+    struct waiter *first = bed_send_trigger(bed, &run, NULL, true);
+    bed_wait_for(bed, run.key, EXECUTION_RUNNING, 1);
+    int64_t key = bed_newest(bed, run.key).key;
+    pthread_t stopping;
+    assert_int_equal(pthread_create(&stopping, NULL, stop_scheduler, bed), 0);
+    wait_until_stopping(bed, &run);
+    assert_int_equal(bed_take(bed_send_cancel(bed, run.key, key)).execution.status,
+                     EXECUTION_CANCELLED);
+    assert_int_equal(bed_take(first).execution.status, EXECUTION_CANCELLED);
+    bed_pass(bed, 61 * US_PER_SECOND); /* for what was triggered before it stopped */
+    pthread_join(stopping, NULL);
+    bed_restart(bed, 0);
+}
+
+static void more_triggers_than_there_is_room_for_are_refused(void **state) {
+    struct bed *bed = *state;
+    bed_restart(bed, 0);
+    struct run run = bed_minutely(bed, "endless");
+    run.timeout = (struct duration){1000 * US_PER_SECOND};
+    run.overlap = OVERLAP_ALLOW;
+    bed_create(bed, run);
+    static struct waiter *waiters[PLAN_TRIGGERS_MAXIMUM];
+    for (size_t i = 0; i < COUNT_OF(waiters); i++) {
+        waiters[i] = bed_send_trigger(bed, &run, NULL, false);
+    }
+    for (size_t i = 0; i < COUNT_OF(waiters); i++) {
+        assert_true(bed_take(waiters[i]).ok);
+    }
+    struct waiter refused = bed_take(bed_send_trigger(bed, &run, NULL, false));
+    assert_false(refused.ok);
+    assert_int_equal(refused.kind, ERROR_UNAVAILABLE);
+    bed_restart(bed, 0);
+}
+
+#define SCHEDULER_TEST(name) cmocka_unit_test_setup_teardown(name, bed_setup, bed_teardown)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        SCHEDULER_TEST(slots_that_the_store_could_not_take_are_recorded_once_when_it_can),
+        SCHEDULER_TEST(an_outcome_that_the_store_could_not_take_is_written_when_it_can),
+        SCHEDULER_TEST(a_result_that_the_store_never_takes_is_dropped_and_said_so),
+        SCHEDULER_TEST(an_outcome_without_a_result_that_is_refused_alone_is_tried_again),
+        SCHEDULER_TEST(
+            an_outcome_that_cannot_be_written_before_the_end_is_settled_by_the_next_start),
+        SCHEDULER_TEST(triggers_are_refused_while_it_stops_and_what_runs_may_end),
+        SCHEDULER_TEST(more_triggers_than_there_is_room_for_are_refused),
+        SCHEDULER_TEST(a_start_that_the_store_could_not_take_is_tried_again),
+    };
+    return cmocka_run_group_tests(tests, bed_setup_models, bed_teardown_models);
+}
