@@ -90,7 +90,7 @@ int bed_teardown_models(void **state) {
     return 0;
 }
 
-void bed_start_scheduler(struct bed *bed, int64_t drain_limit_us) {
+struct scheduler *bed_make_scheduler(struct bed *bed, int64_t drain_limit_us) {
     struct scheduler_options options = {.clock = &bed->clock,
                                         .store = bed->world.store,
                                         .dispatcher = bed->dispatcher,
@@ -99,8 +99,15 @@ void bed_start_scheduler(struct bed *bed, int64_t drain_limit_us) {
                                         .repository = bed->repository,
                                         .worker_count = 2,
                                         .running_maximum = 100};
+    struct scheduler *scheduler;
     struct error err;
-    assert_true(scheduler_new(&options, &bed->scheduler, &err));
+    assert_true(scheduler_new(&options, &scheduler, &err));
+    return scheduler;
+}
+
+void bed_start_scheduler(struct bed *bed, int64_t drain_limit_us) {
+    struct error err;
+    bed->scheduler = bed_make_scheduler(bed, drain_limit_us);
     assert_true(scheduler_start(bed->scheduler, &err));
 }
 

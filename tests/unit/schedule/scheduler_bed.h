@@ -30,6 +30,8 @@ int bed_setup(void **state);
 int bed_teardown(void **state);
 /* The dispatcher and the repository. */
 void bed_start_models(struct bed *bed);
+/* Not started. */
+struct scheduler *bed_make_scheduler(struct bed *bed, int64_t drain_limit_us);
 void bed_start_scheduler(struct bed *bed, int64_t drain_limit_us);
 
 /* Ends the scheduler, the models and the store, and begins with them anew, as the next process would. */

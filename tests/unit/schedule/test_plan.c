@@ -213,6 +213,27 @@ static void a_failure_is_retried_with_backoff_and_then_given_up(void **state) {
     world_close(world);
 }
 
+static void a_backoff_beyond_its_bound_is_the_bound(void **state) {
+    (void)state;
+    struct world *world = world_new("2027-01-01T00:00:00Z");
+    struct run run = world_run("0 0 1 1 *");
+    run.retry = (struct retry_policy){
+        .max_attempts = 2, .backoff = {60 * US_PER_SECOND}, .max_backoff = {20 * US_PER_SECOND}};
+    run.next_run = time_at("2027-01-01T00:00:00Z");
+    plan_put(&world->plan, world_entry(&run));
+    plan_begin(&world->plan, world->now);
+    world->random = 20 * US_PER_SECOND; /* the whole of it */
+    world_turn_to(world, world->now);
+    for (uint32_t attempt = 2; attempt <= 3; attempt++) {
+        world_end_running(world, 0, EXECUTION_FAILED, ERROR_WORKER_CRASHED);
+        struct wall_time again = wall_time_add(world->now, (struct duration){20 * US_PER_SECOND});
+        assert_int_equal(world->ledger[world->ledger_count - 1].not_before.us, again.us);
+        world_walk_to(world, again);
+        assert_int_equal(world->running[0]->attempt, attempt);
+    }
+    world_close(world);
+}
+
 static void what_the_model_itself_refuses_is_not_retried(void **state) {
     (void)state;
     struct world *world = world_minutely(OVERLAP_SKIP, CATCHUP_LATEST);
@@ -396,6 +417,7 @@ int main(void) {
         cmocka_unit_test(a_step_of_the_clock_forward_is_downtime),
         cmocka_unit_test(a_step_of_the_clock_back_never_fires_a_slot_again),
         cmocka_unit_test(a_failure_is_retried_with_backoff_and_then_given_up),
+        cmocka_unit_test(a_backoff_beyond_its_bound_is_the_bound),
         cmocka_unit_test(what_the_model_itself_refuses_is_not_retried),
         cmocka_unit_test(a_trigger_runs_beside_what_runs_and_counts_for_the_next_slot),
         cmocka_unit_test(a_disabled_run_can_be_triggered_and_is_forgotten_afterwards),

@@ -195,6 +195,86 @@ static void next_slots_of_a_zone_that_was_another_are_corrected_so_many_at_a_tim
     world_close(world);
 }
 
+/* --- next slots that an earlier process stored by another zone ------------------------------------------ */
+
+/* Stored for 00:01:30, though it is due at each whole minute. */
+static struct plan_entry *put_wrong(struct world *world, void (*change)(struct run *run)) {
+    struct run run = world_run("* * * * *");
+    run.next_run = time_at("2027-01-01T00:01:30Z");
+    if (change != NULL) {
+        change(&run);
+    }
+    struct plan_entry *entry = world_entry(&run);
+    plan_put(&world->plan, entry);
+    return entry;
+}
+
+static void disable(struct run *run) { run->enabled = false; }
+static void end_it(struct run *run) { run->next_run = WALL_TIME_NONE; }
+
+static void a_next_slot_that_is_none_is_corrected_whatever_else_changes_meanwhile(void **state) {
+    (void)state;
+    struct world *world = world_new("2027-01-01T00:00:00Z");
+    put_wrong(world, NULL);
+    plan_correct_next_slot(&world->plan, 7, WALL_TIME_NONE, world->now);
+    /* Before it is corrected the run is changed, in something that does not touch when it is due. */
+    struct run changed = world_run("* * * * *");
+    changed.next_run = time_at("2027-01-01T00:01:30Z");
+    changed.priority++;
+    struct plan_entry *entry = world_entry(&changed);
+    plan_entry_set_revision(entry, 2, true);
+    plan_put(&world->plan, entry);
+    plan_begin(&world->plan, world->now);
+    world_turn_to(world, world->now);
+    assert_int_equal(world->stored_next_run.us, time_at("2027-01-01T00:01:00Z").us);
+    world_walk_to(world, time_at("2027-01-01T00:01:00Z"));
+    assert_int_equal(world->ledger[0].slot.us, time_at("2027-01-01T00:01:00Z").us);
+    world_close(world);
+}
+
+static void what_was_settled_is_not_corrected_into_what_is_due_again(void **state) {
+    (void)state;
+    struct world *world = world_new("2027-01-01T00:00:00Z");
+    put_wrong(world, NULL);
+    plan_correct_next_slot(&world->plan, 7, time_at("2027-01-01T00:01:00Z"), world->now);
+    plan_begin(&world->plan, world->now);
+    world_turn_to(world, world->now);
+    assert_int_equal(world->stored_next_run.us, time_at("2027-01-01T00:02:00Z").us);
+    world_close(world);
+}
+
+static void a_run_that_is_not_due_or_not_there_has_nothing_to_correct(void **state) {
+    (void)state;
+    static void (*const changes[])(struct run * run) = {disable, end_it};
+    for (size_t i = 0; i < COUNT_OF(changes); i++) {
+        struct world *world = world_new("2027-01-01T00:00:00Z");
+        struct plan_entry *entry = put_wrong(world, changes[i]);
+        struct wall_time before = entry->next_slot;
+        plan_correct_next_slot(&world->plan, 7, WALL_TIME_NONE, world->now);
+        plan_correct_next_slot(&world->plan, 8, WALL_TIME_NONE, world->now);
+        plan_begin(&world->plan, world->now);
+        world_turn_to(world, world->now);
+        assert_int_equal(entry->next_slot.us, before.us);
+        assert_int_equal(world->stored_next_run.us, 0);
+        world_close(world);
+    }
+}
+
+static void a_slot_whose_record_is_on_its_way_is_not_corrected(void **state) {
+    (void)state;
+    struct world *world = world_minutely(OVERLAP_SKIP, CATCHUP_LATEST);
+    world->store_answers = false;
+    world_walk_to(world, time_at("2027-01-01T00:01:00Z"));
+    assert_int_equal(world->pending_count, 1);
+    plan_correct_next_slot(&world->plan, 7, WALL_TIME_NONE, time_at("2027-01-01T00:00:30Z"));
+    world_turn_to(world, world->now);
+    assert_int_equal(world->pending_count, 1);
+    world->store_answers = true;
+    world_settle(world);
+    assert_int_equal(world->stored_next_run.us, time_at("2027-01-01T00:02:00Z").us);
+    world_close(world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_starts_before_its_record_is_on_disk),
@@ -207,6 +287,10 @@ int main(void) {
         cmocka_unit_test(a_trigger_that_was_interrupted_is_not_repeated),
         cmocka_unit_test(what_was_queued_starts_after_a_restart),
         cmocka_unit_test(next_slots_of_a_zone_that_was_another_are_corrected_so_many_at_a_time),
+        cmocka_unit_test(a_next_slot_that_is_none_is_corrected_whatever_else_changes_meanwhile),
+        cmocka_unit_test(what_was_settled_is_not_corrected_into_what_is_due_again),
+        cmocka_unit_test(a_run_that_is_not_due_or_not_there_has_nothing_to_correct),
+        cmocka_unit_test(a_slot_whose_record_is_on_its_way_is_not_corrected),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -131,6 +132,32 @@ static void a_failure_is_retried_and_what_the_model_refuses_is_not(void **state)
     assert_int_equal(executions[0].trigger, TRIGGER_RETRY);
     assert_int_equal(executions[0].attempt, 2);
     assert_int_equal(bed_count_all(bed, picky.key), 1);
+}
+
+static void a_slow_model_gets_as_many_at_once_as_its_settings_say(void **state) {
+    struct bed *bed = *state;
+    char path[128];
+    snprintf(path, sizeof path, "%s/endless/model.json", bed->models);
+    FILE *file = fopen(path, "we");
+    assert_non_null(file);
+    fputs("{\"max_concurrency\": 2}", file);
+    fclose(file);
+    bed_restart(bed, 0);
+    struct run run = bed_minutely(bed, "endless");
+    run.overlap = OVERLAP_ALLOW;
+    bed_create(bed, run);
+    struct run brief = bed_minutely(bed, "endless");
+    brief.timeout = (struct duration){US_PER_SECOND};
+    bed_create(bed, brief);
+    /* From then on it is known as slow. */
+    assert_true(bed_take(bed_send_trigger(bed, &brief, NULL, true)).ok);
+    for (int i = 0; i < 3; i++) {
+        assert_true(bed_take(bed_send_trigger(bed, &run, NULL, false)).ok);
+    }
+    bed_wait_for(bed, run.key, EXECUTION_RUNNING, 2);
+    bed_wait_for(bed, run.key, EXECUTION_QUEUED, 1);
+    assert_int_equal(unlink(path), 0);
+    bed_restart(bed, 0);
 }
 
 static void a_change_is_followed_and_a_deletion_ends_it(void **state) {
@@ -301,6 +328,7 @@ int main(void) {
         SCHEDULER_TEST(a_trigger_of_a_run_that_was_deleted_meanwhile_is_not_found),
         SCHEDULER_TEST(what_runs_can_be_cancelled_and_both_who_wait_are_told),
         SCHEDULER_TEST(a_failure_is_retried_and_what_the_model_refuses_is_not),
+        SCHEDULER_TEST(a_slow_model_gets_as_many_at_once_as_its_settings_say),
         SCHEDULER_TEST(a_change_is_followed_and_a_deletion_ends_it),
         SCHEDULER_TEST(a_backfill_runs_its_slots_and_can_be_cancelled),
         SCHEDULER_TEST(what_is_cut_off_by_the_drain_limit_is_settled_by_the_next_start),

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -144,7 +145,10 @@ static void a_result_that_the_store_never_takes_is_dropped_and_said_so(void **st
 static void an_outcome_without_a_result_that_is_refused_alone_is_tried_again(void **state) {
     struct bed *bed = *state;
     struct run run = bed_minutely(bed, "endless");
+    run.enabled = false;
     bed_create(bed, run);
+    bed_create(bed, bed_minutely(bed, "line"));
+    bed_pass(bed, MINUTE_US - US_PER_SECOND / 4); /* a slot comes before the next attempt */
     struct waiter *trigger = bed_send_trigger(bed, &run, NULL, true);
     bed_wait_for(bed, run.key, EXECUTION_RUNNING, 1);
     struct capture capture;
@@ -247,6 +251,51 @@ static void more_triggers_than_there_is_room_for_are_refused(void **state) {
     bed_restart(bed, 0);
 }
 
+/* --- a beginning that fails ---------------------------------------------------------------------------- */
+
+static void what_cannot_be_read_at_the_start_is_told_and_starts_nothing(void **state) {
+    struct bed *bed = *state;
+    static const char *const tables[] = {"runs", "active", "backfills"};
+    struct run run = bed_minutely(bed, "line");
+    bed_create(bed, run);
+    scheduler_stop(bed->scheduler);
+    scheduler_free(bed->scheduler);
+    for (size_t i = 0; i < COUNT_OF(tables); i++) {
+        char sql[64];
+        snprintf(sql, sizeof sql, "ALTER TABLE %s RENAME TO away", tables[i]);
+        bed_execute(bed, sql);
+        struct error err;
+        bed->scheduler = bed_make_scheduler(bed, 0);
+        assert_false(scheduler_start(bed->scheduler, &err));
+        assert_int_equal(err.kind, ERROR_STORE);
+        scheduler_free(bed->scheduler);
+        snprintf(sql, sizeof sql, "ALTER TABLE away RENAME TO %s", tables[i]);
+        bed_execute(bed, sql);
+    }
+    bed_start_scheduler(bed, 0);
+    bed_pass(bed, MINUTE_US);
+    bed_wait_for(bed, run.key, EXECUTION_SUCCEEDED, 1);
+}
+
+static void a_scheduler_without_descriptors_is_not_made(void **state) {
+    struct bed *bed = *state;
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    int next = dup(STDERR_FILENO);
+    close(next);
+    for (rlim_t room = 0; room < 2; room++) { /* for none, and for the timer alone */
+        struct rlimit small = {.rlim_cur = (rlim_t)next + room, .rlim_max = before.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &small), 0);
+        struct scheduler_options options = {.clock = &bed->clock, .running_maximum = 1};
+        struct scheduler *scheduler;
+        struct error err;
+        bool made = scheduler_new(&options, &scheduler, &err);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        assert_false(made);
+        assert_non_null(strstr(err.message, "Too many open files"));
+    }
+}
+
 #define SCHEDULER_TEST(name) cmocka_unit_test_setup_teardown(name, bed_setup, bed_teardown)
 
 int main(void) {
@@ -259,6 +308,8 @@ int main(void) {
             an_outcome_that_cannot_be_written_before_the_end_is_settled_by_the_next_start),
         SCHEDULER_TEST(triggers_are_refused_while_it_stops_and_what_runs_may_end),
         SCHEDULER_TEST(more_triggers_than_there_is_room_for_are_refused),
+        SCHEDULER_TEST(what_cannot_be_read_at_the_start_is_told_and_starts_nothing),
+        SCHEDULER_TEST(a_scheduler_without_descriptors_is_not_made),
         SCHEDULER_TEST(a_start_that_the_store_could_not_take_is_tried_again),
     };
     return cmocka_run_group_tests(tests, bed_setup_models, bed_teardown_models);
