@@ -234,8 +234,7 @@ bool models_predict(struct call *call, struct error *err) {
             err->kind == ERROR_UNKNOWN_MODEL && strcmp(err->field, "model_version") != 0;
         return is_unknown ? no_model(name, err) : false;
     }
-    if (!check_fit(version, question.parameters, err) ||
-        !begin_prediction(call->api, err)) {
+    if (!check_fit(version, question.parameters, err) || !begin_prediction(call->api, err)) {
         model_snapshot_unref(snapshot);
         return false;
     }

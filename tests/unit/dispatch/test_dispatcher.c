@@ -321,9 +321,13 @@ static void signal_workers(int signal_number) {
         FILE *file = pid <= 0 ? NULL : fopen(path, "re");
         long parent = 0;
         if (file != NULL) {
-            int got = fscanf(file, "%*d (%*[^)]) %*c %ld", &parent);
+            char text[512];
+            const char *state = fgets(text, sizeof text, file) == NULL ? NULL : strrchr(text, ')');
             fclose(file);
-            if (got == 1 && parent == (long)getpid()) {
+            if (state != NULL && strlen(state) > 4) {
+                parent = strtol(state + 4, NULL, 10); /* ") S 123", proc(5) */
+            }
+            if (parent == (long)getpid()) {
                 assert_int_equal(kill((pid_t)pid, signal_number), 0);
             }
         }

@@ -162,9 +162,9 @@ void bed_step(struct bed *bed, int64_t us) {
 /* Asks every few milliseconds; the time that it waits for is real. */
 void bed_wait_until(bool (*condition)(struct bed *bed, const void *with), struct bed *bed,
                     const void *with) {
-    struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};
+    struct timespec pause = {.tv_nsec = INT64_C(2) * 1000 * 1000};
     for (int64_t waited_ms = 0; !condition(bed, with); waited_ms += 2) {
-        assert_true(waited_ms < WAIT_LIMIT_S * 1000);
+        assert_true(waited_ms < INT64_C(1000) * WAIT_LIMIT_S);
         nanosleep(&pause, NULL);
     }
 }
