@@ -24,6 +24,7 @@ struct api_options {
     struct dispatcher *dispatcher;
     struct model_repository *repository;
     struct identity_source *run_keys;
+    struct identity_source *execution_keys;
     const struct clock *clock;
     uint32_t rate_limit; /* requests a second and principal; 0: no limit */
 };

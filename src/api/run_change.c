@@ -97,8 +97,7 @@ static bool apply_resume(struct run_write *write, const struct run *before, cons
         run_decode_note(body, &write->run, problems);
     }
     write->run.paused_at = WALL_TIME_NONE;
-    write->run.resumed_at = write->call->now;
-    write->write.keeps_next_run = true;
+    write->write.keeps_next_run = false; /* the slots of the pause get their record */
     check_schedule(&write->run, write->call->now, false, problems, &write->slots);
     return true;
 }
@@ -112,16 +111,13 @@ struct run_change {
                   struct problems *problems, struct error *err);
     const char *message;
     bool body_is_optional;
-    bool shows_first_slot; /* next_run is stored as it was, and lies in the past */
 };
 
 static const struct run_change update = {.apply = apply_update, .message = "Scheduled run updated"};
 static const struct run_change pause_change = {
     .apply = apply_pause, .message = "Scheduled run paused", .body_is_optional = true};
-static const struct run_change resume_change = {.apply = apply_resume,
-                                                .message = "Scheduled run resumed",
-                                                .body_is_optional = true,
-                                                .shows_first_slot = true};
+static const struct run_change resume_change = {
+    .apply = apply_resume, .message = "Scheduled run resumed", .body_is_optional = true};
 
 static void on_changed(struct store_write *write);
 
@@ -189,9 +185,6 @@ static void on_change_answer(struct http_request *request) {
     struct error err = write->write.err;
     if (write->write.ok) {
         write->run.revision = write->write.out_revision;
-        if (write->change->shows_first_slot) {
-            write->run.next_run = write->slots.first;
-        }
         run_write_answer(write, 200, write->change->message);
         return;
     }

@@ -42,8 +42,10 @@ void run_write_done(struct store_write *store_write, void (*step)(struct http_re
         plan_entry_free(write->entry);
     } else if (write->entry != NULL) {
         write->run.revision = store_write->out_revision;
-        plan_entry_set_revision(write->entry, store_write->out_revision,
-                                store_write->keeps_next_run);
+        if (store_write->kind == STORE_UPDATE_RUN && !store_write->keeps_next_run) {
+            write->run.next_run = store_write->out_next_run;
+        }
+        plan_entry_set_stored(write->entry, &write->run, store_write->keeps_next_run);
         scheduler_put_run(scheduler, write->entry);
     } else {
         scheduler_remove_run(scheduler, write->run.key);
@@ -60,6 +62,8 @@ void run_write_submit(struct run_write *write, enum store_write_kind kind,
         .done = done,
         .context = write,
         .run_key = write->run.key,
+        .changed_at = call->now,
+        .execution_key = identity_next(call->api->options.execution_keys, call->now.us),
         .expected_revision = write->write.expected_revision,
         .keeps_next_run = write->write.keeps_next_run,
         .run = &write->run,

@@ -128,6 +128,7 @@ static bool start_http(struct daemon *daemon, struct error *err) {
         .dispatcher = daemon->dispatcher,
         .repository = daemon->repository,
         .run_keys = &daemon->run_keys,
+        .execution_keys = &daemon->execution_keys,
         .clock = clock_system(),
         .rate_limit = (uint32_t)settings->rate_limit,
     };

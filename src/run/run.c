@@ -26,7 +26,6 @@ struct run run_defaults(void) {
         .next_run = WALL_TIME_NONE,
         .settled_until = WALL_TIME_NONE,
         .paused_at = WALL_TIME_NONE,
-        .resumed_at = WALL_TIME_NONE,
     };
 }
 

@@ -68,12 +68,12 @@ struct run {
     struct wall_time
         next_run; /* NONE while disabled or when no slot is left; while paused, the first slot of the
                                   pause */
-    struct wall_time settled_until; /* the newest slot that has its record; NONE: none has */
-    /* A pause: nothing fires, and the slots in between become one `missed` record when it ends. (A disabled run has
+    /* Every slot up to here has its record, or was never to come (the run was created or changed later); NONE: since
+     * created_at. The next slot is the first after it. */
+    struct wall_time settled_until;
+    /* A pause: nothing fires, and the slots in between become one `missed` record when it ends (run_settle_change). (A disabled run has
      * no slots at all.) */
     struct wall_time paused_at; /* NONE: not paused */
-    struct wall_time
-        resumed_at; /* the end of the last pause; slots before it are not fired any more; or NONE */
 };
 
 /* A backfill: the slots of a run in [from, to), past or to come, executed again, beside its schedule. Each slot
@@ -186,5 +186,17 @@ struct wall_time timetable_latest(const struct timetable *timetable, struct wall
 /* How many slots lie in (after, until]. The cost does not grow with the gap. */
 uint64_t timetable_count(const struct timetable *timetable, struct wall_time after,
                          struct wall_time until);
+
+/* What a change of when a run is due, or its deletion, does to its slots. Those that had come by `now` and have no
+ * record yet get one: status `missed`, with the reason. No slot that is settled comes again. */
+struct run_settlement {
+    struct execution gap; /* missed_count 0: there is none. Without a key and an owner */
+    struct wall_time settled_until;
+    struct wall_time next_run; /* NONE where it is not due any more */
+};
+/* `before` is the run as it is stored, `after` what it becomes; NULL: it is deleted. A timetable that cannot be had any
+ * more (its zone is gone) has no slots. */
+struct run_settlement run_settle_change(const struct run *before, const struct run *after,
+                                        struct wall_time now);
 
 #endif

@@ -105,7 +105,6 @@ void plan_put(struct plan *plan, struct plan_entry *entry) {
     } else {
         replace_entry(plan, old, entry);
     }
-    correct_resumed(plan, entry);
     entry_reheap(plan, entry);
     entry_release_if_idle(plan, entry);
 }

@@ -69,7 +69,6 @@ struct plan_terms {
     struct duration jitter;
     struct duration timeout;
     struct retry_policy retry;
-    struct wall_time resumed_at; /* slots before it belong to a pause; or NONE */
     uint32_t model_version;
     enum overlap_policy overlap;
     enum catchup_policy catchup;
@@ -255,9 +254,9 @@ MUST_CHECK bool plan_entry_new(const struct run *run, struct plan_entry **out_en
                                struct error *err);
 /* Of one that was not handed over. */
 void plan_entry_free(struct plan_entry *entry);
-/* Before handing over: the revision that the store gave the change, and whether the change left alone when the
- * run is due (store_write.keeps_next_run). */
-void plan_entry_set_revision(struct plan_entry *entry, uint64_t revision, bool keeps_next_slot);
+/* Before handing over a change: the revision and the next slot that the store gave it, and whether the change left
+ * alone when the run is due (store_write.keeps_next_run). */
+void plan_entry_set_stored(struct plan_entry *entry, const struct run *run, bool keeps_next_slot);
 
 void plan_init(struct plan *plan, const struct plan_options *options,
                const struct plan_effects *effects);
@@ -309,11 +308,9 @@ void plan_clock_stepped(struct plan *plan, struct wall_time now);
 /* The time zones were read anew (zone_cache_refresh): runs in a zone that is not what it was are due by the new one
  * from `now` on. */
 void plan_zones_changed(struct plan *plan, struct wall_time now);
-/* The same for one run, whose next slot was stored by an earlier process under whatever the zone was then.
- * `settled_until` is its newest slot that has a record, or NONE: nothing before it comes again, wherever the clock
- * has gone since. */
-void plan_correct_next_slot(struct plan *plan, int64_t run_key, struct wall_time settled_until,
-                            struct wall_time now);
+/* For one run, whose next slot was stored by an earlier process under whatever the zone was then: it is the first after
+ * `settled_until`, wherever the clock has gone since. */
+void plan_correct_next_slot(struct plan *plan, int64_t run_key, struct wall_time settled_until);
 
 /* `failure` is ERROR_NONE or the kind with which the store refused. Frees the record. */
 void plan_recorded(struct plan *plan, struct plan_record *record, enum error_kind failure,

@@ -86,36 +86,18 @@ void entry_outdate(struct plan *plan, struct plan_entry *entry, struct wall_time
     }
 }
 
-/* A slot that has come already stays what it is; one that is still to come goes where the zone has it now. */
-static void correct(struct plan *plan, struct plan_entry *entry, struct wall_time settled_until,
-                    struct wall_time now) {
-    if (entry->removed || !entry->enabled || entry->recording ||
-        wall_time_is_none(entry->next_slot) || entry->next_slot.us <= now.us) {
+static void correct(struct plan *plan, struct plan_entry *entry, struct wall_time since) {
+    if (!entry_is_due(entry) ||
+        timetable_next(&entry->schedule->timetable, since).us == entry->next_slot.us) {
         return;
     }
-    struct wall_time since = {MAX_OF(now.us, settled_until.us)};
-    if (timetable_next(&entry->schedule->timetable, since).us != entry->next_slot.us) {
-        entry_outdate(plan, entry, since);
-    }
+    entry_outdate(plan, entry, since);
 }
 
-void plan_correct_next_slot(struct plan *plan, int64_t run_key, struct wall_time settled_until,
-                            struct wall_time now) {
+void plan_correct_next_slot(struct plan *plan, int64_t run_key, struct wall_time settled_until) {
     struct plan_entry *entry = find_entry(plan, run_key);
     if (entry != NULL) {
-        correct(plan, entry, settled_until, now);
-    }
-}
-
-void correct_resumed(struct plan *plan, struct plan_entry *entry) {
-    struct wall_time since = entry->terms->resumed_at;
-    if (!entry->enabled || wall_time_is_none(since) || wall_time_is_none(entry->next_slot) ||
-        entry->next_slot.us < since.us) {
-        return; /* the slots of the pause are settled first */
-    }
-    struct wall_time just_before = {entry->next_slot.us - 1};
-    if (timetable_next(&entry->schedule->timetable, just_before).us != entry->next_slot.us) {
-        entry_outdate(plan, entry, (struct wall_time){since.us - 1});
+        correct(plan, entry, settled_until);
     }
 }
 
@@ -158,7 +140,10 @@ void plan_zones_changed(struct plan *plan, struct wall_time now) {
             &old->timetable, (struct wall_time){0}, (struct wall_time){entry->next_slot.us - 1});
         entry->schedule = schedule_in_zone(plan, old, zone);
         schedule_unref(plan, old);
-        correct(plan, entry, settled_until, now);
+        /* A slot that has come already stays what it is; one that is still to come goes where the zone has it now. */
+        if (entry->next_slot.us > now.us) {
+            correct(plan, entry, (struct wall_time){MAX_OF(now.us, settled_until.us)});
+        }
     }
 }
 

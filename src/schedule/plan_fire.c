@@ -190,22 +190,6 @@ static void catch_up(struct plan *plan, struct plan_entry *entry, struct wall_ti
     record_advance(plan, entry, record, last_slot);
 }
 
-/* The slots before the end of a pause: one record says that they were not fired, and why. */
-static void settle_pause(struct plan *plan, struct plan_entry *entry, struct wall_time now) {
-    const struct timetable *timetable = &entry->schedule->timetable;
-    struct wall_time before = {entry->next_slot.us - 1};
-    struct wall_time last =
-        timetable_latest(timetable, before, (struct wall_time){entry->terms->resumed_at.us - 1});
-    struct plan_record *record = record_new(entry);
-    if (wall_time_is_none(last)) {
-        last = entry->next_slot; /* tzdata has changed since it was stored */
-    } else {
-        add_gap(plan, record, timetable_next(timetable, before), last, now, ERROR_PAUSED,
-                "came due while the run was paused");
-    }
-    record_advance(plan, entry, record, last);
-}
-
 /* --- a slot is due ------------------------------------------------------------------------------- */
 
 static void fire(struct plan *plan, struct plan_entry *entry, struct wall_time due,
@@ -225,12 +209,11 @@ static void fire(struct plan *plan, struct plan_entry *entry, struct wall_time d
 }
 
 void fire_or_wait(struct plan *plan, struct plan_entry *entry, struct wall_time now) {
-    if (!wall_time_is_none(entry->terms->resumed_at) &&
-        entry->next_slot.us < entry->terms->resumed_at.us) {
-        settle_pause(plan, entry, now);
+    struct wall_time due = entry_due_at(entry, entry->next_slot);
+    if (due.us > now.us) {
+        entry_reheap(plan, entry); /* it had come, and the clock was set back while it waited */
         return;
     }
-    struct wall_time due = entry_due_at(entry, entry->next_slot);
     /* What will be skipped or queued needs no room. */
     bool starts = entry->terms->overlap == OVERLAP_ALLOW || find_in_the_way(entry) == NULL;
     struct plan_group *full = starts ? room_find_full(plan, entry->terms) : NULL;

@@ -132,8 +132,6 @@ void execution_after_detach(struct plan *plan, struct plan_entry *entry, struct 
 void entry_outdate(struct plan *plan, struct plan_entry *entry, struct wall_time since);
 /* Corrects next slots, as many as may be under way. */
 void correct_outdated(struct plan *plan);
-/* The same for a run that was paused, while nobody looked after it. */
-void correct_resumed(struct plan *plan, struct plan_entry *entry);
 
 /* --- plan_backfill.c ---------------------------------------------------------------------------- */
 

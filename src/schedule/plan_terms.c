@@ -21,9 +21,6 @@ bool plan_entry_new(const struct run *run, struct plan_entry **out_entry, struct
         .jitter = run->jitter,
         .timeout = run->timeout,
         .retry = run->retry,
-        /* A pause whose slots have their record is over. */
-        .resumed_at =
-            run->settled_until.us >= run->resumed_at.us ? WALL_TIME_NONE : run->resumed_at,
         .model_version = run->model_version,
         .overlap = run->overlap,
         .catchup = run->catchup,
@@ -64,8 +61,9 @@ void plan_entry_free(struct plan_entry *entry) {
     free(entry);
 }
 
-void plan_entry_set_revision(struct plan_entry *entry, uint64_t revision, bool keeps_next_slot) {
-    entry->revision = revision;
+void plan_entry_set_stored(struct plan_entry *entry, const struct run *run, bool keeps_next_slot) {
+    entry->revision = run->revision;
+    entry->next_slot = entry->enabled ? run->next_run : WALL_TIME_NONE;
     entry->keeps_next_slot = keeps_next_slot;
 }
 
@@ -204,7 +202,6 @@ static int64_t terms_key(const struct plan_terms *terms) {
     uint64_t hash = cron_hash(terms->owner, strlen(terms->owner));
     hash = mix(hash, cron_hash(terms->model_name, strlen(terms->model_name)));
     hash = mix(hash, (uint64_t)terms->timeout.us);
-    hash = mix(hash, (uint64_t)terms->resumed_at.us);
     hash = mix(hash, (uint64_t)terms->jitter.us);
     hash = mix(hash, (uint64_t)terms->catchup_window.us);
     hash = mix(hash, (uint64_t)terms->retry.backoff.us);
@@ -222,9 +219,9 @@ static bool same_terms(const struct plan_shared *shared, const void *with) {
     const struct plan_terms *b = with;
     return a->overlap == b->overlap && a->catchup == b->catchup && a->priority == b->priority &&
            same_retry(&a->retry, &b->retry) && a->model_version == b->model_version &&
-           a->timeout.us == b->timeout.us && a->resumed_at.us == b->resumed_at.us &&
-           a->jitter.us == b->jitter.us && a->catchup_window.us == b->catchup_window.us &&
-           strcmp(a->owner, b->owner) == 0 && strcmp(a->model_name, b->model_name) == 0;
+           a->timeout.us == b->timeout.us && a->jitter.us == b->jitter.us &&
+           a->catchup_window.us == b->catchup_window.us && strcmp(a->owner, b->owner) == 0 &&
+           strcmp(a->model_name, b->model_name) == 0;
 }
 
 static struct plan_terms *intern_terms(struct plan *plan, struct plan_terms *made) {

@@ -348,7 +348,8 @@ static void load_run(const struct run *run, void *context) {
         return;
     }
     plan_put(&scheduler->plan, entry);
-    plan_correct_next_slot(&scheduler->plan, run->key, run->settled_until, scheduler->now);
+    struct wall_time since = {MAX_OF(run->settled_until.us, run->created_at.us)};
+    plan_correct_next_slot(&scheduler->plan, run->key, since);
 }
 
 struct adoption {

@@ -47,9 +47,9 @@ MUST_CHECK bool scheduler_start(struct scheduler *scheduler, struct error *err);
 MUST_CHECK bool plan_entry_new(const struct run *run, struct plan_entry **out_entry,
                                struct error *err);
 void plan_entry_free(struct plan_entry *entry);
-/* Before handing over: the revision that the store gave the change, and whether the change left alone when the
- * run is due (store_write.keeps_next_run). */
-void plan_entry_set_revision(struct plan_entry *entry, uint64_t revision, bool keeps_next_slot);
+/* Before handing over a change: the revision and the next slot that the store gave it, and whether the change left
+ * alone when the run is due (store_write.keeps_next_run). */
+void plan_entry_set_stored(struct plan_entry *entry, const struct run *run, bool keeps_next_slot);
 
 /* A run was created or changed (also: disabled), and it is on disk. Takes the entry over. */
 void scheduler_put_run(struct scheduler *scheduler, struct plan_entry *entry);

@@ -173,9 +173,11 @@ MUST_CHECK bool store_check(struct store_reader *reader, struct error *err);
 
 enum store_write_kind {
     STORE_CREATE_RUN, /* `run` (with its key) */
-    STORE_UPDATE_RUN, /* `run`: replaces the configuration and next_run where the stored revision is
-                              `expected_revision`, and adds 1; else ERROR_STALE; ERROR_NOT_FOUND */
-    STORE_DELETE_RUN, /* `run_key`; expected_revision 0: any. Executions stay */
+    STORE_UPDATE_RUN, /* `run`: replaces the configuration where the stored revision is
+                              `expected_revision`, and adds 1; else ERROR_STALE; ERROR_NOT_FOUND. Unless it
+                              `keeps_next_run`, run_settle_change says when the run is due from `changed_at` on, and its
+                              gap is recorded, with the key `execution_key` */
+    STORE_DELETE_RUN, /* `run_key`; expected_revision 0: any. Executions stay. A gap likewise */
     STORE_RECORD,     /* the ledger's one step, see struct store_record */
     STORE_START,      /* queued -> running: `execution_key`, `started_at` */
     STORE_FINISH,     /* -> a final status: `execution` with all of its outcome */
@@ -190,7 +192,7 @@ enum store_write_kind {
  * (queued or running ones become active, final ones are complete with their outcome) and, where
  * `advances`, the schedule's move to `next_run`. (run, slot, attempt) is unique among executions with
  * trigger schedule, catchup and retry: a slot that is recorded already is ERROR_CONFLICT and nothing is
- * changed; so is one of a backfill among that backfill's. `expected_revision` other than 0: ERROR_STALE if the run was changed meanwhile. ERROR_NOT_FOUND
+ * changed, and so is, where it `advances`, one that is not after all that was settled before (it may lie in a gap); so is one of a backfill among that backfill's. `expected_revision` other than 0: ERROR_STALE if the run was changed meanwhile. ERROR_NOT_FOUND
  * if the run was deleted, or `finished` has ended already.
  *
  * Keys of executions are made by identity.h at or after the time at which they were queued, and no slot is
@@ -233,12 +235,14 @@ struct store_write {
     const struct api_key *api_key;
     const struct backfill *backfill;
     struct wall_time started_at;
+    struct wall_time changed_at;
     struct store_record *record;
 
     /* out */
     bool ok;
     struct error err;
-    uint64_t out_revision; /* of a created or updated run */
+    uint64_t out_revision;         /* of a created or updated run */
+    struct wall_time out_next_run; /* of an updated run */
     char
         *out_parameters; /* STORE_RECORD and STORE_START: the parameters of the execution that is to
                               run (the override or the run's), from malloc; the receiver frees it */

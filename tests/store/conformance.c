@@ -33,6 +33,7 @@ int conformance_run(const struct conformance_driver *driver) {
     static struct CMUnitTest tests[CONFORMANCE_TEST_MAXIMUM];
     size_t count = conformance_run_tests(tests);
     count += conformance_ledger_tests(tests + count);
+    count += conformance_change_tests(tests + count);
     count += conformance_pinned_tests(tests + count);
     count += conformance_backfill_tests(tests + count);
     count += conformance_retention_tests(tests + count);

@@ -128,7 +128,8 @@ static void a_step_checks_the_run_as_the_sender_knew_it(void **state) {
     struct world *world = *state;
     struct run run = world_run(world);
     world_create(world, &run);
-    struct store_write update = {.kind = STORE_UPDATE_RUN, .run = &run, .expected_revision = 1};
+    struct store_write update = {
+        .kind = STORE_UPDATE_RUN, .run = &run, .expected_revision = 1, .keeps_next_run = true};
     world_write(world, &update);
     struct store_record record = {
         .executions = {world_execution(world, hour_us, EXECUTION_RUNNING)},

@@ -12,7 +12,8 @@
 
 enum { CONFORMANCE_TEST_MAXIMUM = 96 };
 
-size_t conformance_run_tests(struct CMUnitTest *out_tests);    /* runs, API keys, group commit */
+size_t conformance_run_tests(struct CMUnitTest *out_tests); /* runs, API keys, group commit */
+size_t conformance_change_tests(struct CMUnitTest *out_tests);
 size_t conformance_ledger_tests(struct CMUnitTest *out_tests); /* executions and their history */
 size_t conformance_pinned_tests(struct CMUnitTest *out_tests); /* with what an execution runs */
 size_t conformance_backfill_tests(struct CMUnitTest *out_tests);

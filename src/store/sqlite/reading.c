@@ -8,7 +8,7 @@
     " r.name, r.description, r.enabled, r.overlap, r.catchup, r.dst_missing, r.dst_repeated,"      \
     " r.catchup_window_us, r.jitter_us, r.timeout_us, r.retry_max_attempts, r.retry_backoff_us,"   \
     " r.retry_max_backoff_us, r.start_at, r.end_at, r.created_at, r.updated_at, s.last_run,"       \
-    " s.next_run, r.priority, r.paused_at, r.resumed_at, r.note, r.retry_non_retryable,"           \
+    " s.next_run, r.priority, r.paused_at, r.note, r.retry_non_retryable,"                         \
     " s.settled_until"
 /* CROSS JOIN: in this order (https://sqlite.org/optoverview.html#crossjoin). */
 #define TABLES_OF_RUN                                                                              \
@@ -229,7 +229,7 @@ static struct run read_run(sqlite3_stmt *row, struct arena *arena) {
         .retry = {.max_attempts = (uint32_t)sqlite_integer(row, 18),
                   .backoff = {sqlite_integer(row, 19)},
                   .max_backoff = {sqlite_integer(row, 20)},
-                  .non_retryable = read_kinds(row, 31)},
+                  .non_retryable = read_kinds(row, 30)},
         .start_at = sqlite_time(row, 21),
         .end_at = sqlite_time(row, 22),
         .created_at = sqlite_time(row, 23),
@@ -238,9 +238,8 @@ static struct run read_run(sqlite3_stmt *row, struct arena *arena) {
         .next_run = sqlite_time(row, 26),
         .priority = (uint8_t)sqlite_integer(row, 27),
         .paused_at = sqlite_time(row, 28),
-        .resumed_at = sqlite_time(row, 29),
-        .note = sqlite_text(row, 30, arena),
-        .settled_until = sqlite_time(row, 32),
+        .note = sqlite_text(row, 29, arena),
+        .settled_until = sqlite_time(row, 31),
     };
 }
 

@@ -4,6 +4,7 @@
 /* What the ledger knows of a run before a step. The newest execution is the head of its chain. */
 struct ledger {
     struct wall_time next_run;
+    struct wall_time settled_until;
     struct wall_time last_run;
     int64_t last_execution_key;
     uint64_t execution_count;
@@ -161,6 +162,7 @@ static enum store_applied read_ledger(struct store_session *session, struct stor
         applied = refuse(write, ERROR_STALE, "the scheduled run has been changed meanwhile");
     } else {
         *out_ledger = (struct ledger){.next_run = sqlite_time(row, 2),
+                                      .settled_until = sqlite_time(row, 7),
                                       .last_run = sqlite_time(row, 3),
                                       .last_execution_key = sqlite_integer(row, 4),
                                       .execution_count = (uint64_t)sqlite_integer(row, 6)};
@@ -270,10 +272,25 @@ static bool delete_active(struct store_session *session, int64_t execution_key, 
     return true;
 }
 
+/* Slots come in their order. One that is not after all that was settled may lie in a gap, whose slots have no rows. */
+static enum store_applied check_order(struct store_write *write, const struct ledger *ledger) {
+    const struct store_record *record = write->record;
+    for (size_t i = 0; record->advances && i < record->execution_count; i++) {
+        if (record->executions[i].scheduled_for.us <= ledger->settled_until.us) {
+            return refuse(write, ERROR_CONFLICT,
+                          "this slot of the scheduled run is recorded already");
+        }
+    }
+    return STORE_APPLIED;
+}
+
 /* All that has to be as the sender took it to be. `out_inherited` are the parameters that come before the run's. */
 static enum store_applied check_record(struct store_session *session, struct store_write *write,
                                        struct ledger *out_ledger, char **out_inherited) {
     enum store_applied applied = read_ledger(session, write, out_ledger);
+    if (applied == STORE_APPLIED) {
+        applied = check_order(write, out_ledger);
+    }
     if (applied == STORE_APPLIED && write->record->finished != NULL) {
         applied = check_finished(session, write, out_inherited);
     } else if (applied == STORE_APPLIED && write->record->backfill_key != 0) {
@@ -313,7 +330,7 @@ static bool move_on(struct store_session *session, struct store_write *write, st
 
 enum store_applied sqlite_apply_record(struct store_session *session, struct store_write *write) {
     const struct store_record *record = write->record;
-    struct ledger ledger = {WALL_TIME_NONE, WALL_TIME_NONE, 0, 0};
+    struct ledger ledger = {.next_run = WALL_TIME_NONE};
     char *inherited CLEANUP(free_pointer) = NULL;
     enum store_applied applied = check_record(session, write, &ledger, &inherited);
     const char *parameters = record->parameters == NULL ? inherited : record->parameters;

@@ -206,7 +206,6 @@ static const char version_2[] =
     "ALTER TABLE runs ADD COLUMN"
     " priority INTEGER NOT NULL DEFAULT 5 CHECK (priority BETWEEN 0 AND 9);"
     "ALTER TABLE runs ADD COLUMN paused_at INTEGER;"
-    "ALTER TABLE runs ADD COLUMN resumed_at INTEGER;"
     "ALTER TABLE runs ADD COLUMN note TEXT;"
     /* Wire names of kinds of errors, with ',' between them. */
     "ALTER TABLE runs ADD COLUMN retry_non_retryable TEXT NOT NULL DEFAULT '';"
@@ -316,7 +315,6 @@ static const char version_2[] =
     " r.retry_non_retryable AS retry_non_retryable,"
     " r.priority AS priority,"
     " " SHOWN_TIME("r.paused_at") " AS paused_at,"
-    " " SHOWN_TIME("r.resumed_at") " AS resumed_at,"
     " r.note AS note,"
     " r.revision AS revision,"
     " r.key AS key"

@@ -34,9 +34,9 @@ const char *const sqlite_writing_sql[] = {
         " parameters, name, description, enabled, overlap, catchup, dst_missing, dst_repeated,"
         " catchup_window_us, jitter_us, timeout_us, retry_max_attempts, retry_backoff_us,"
         " retry_max_backoff_us, start_at, end_at, created_at, updated_at, priority, paused_at,"
-        " resumed_at, note, retry_non_retryable)"
+        " note, retry_non_retryable)"
         " VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,"
-        " ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)",
+        " ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)",
     [WRITE_INSERT_RUN_STATE] =
         "INSERT INTO run_state (run_key, next_run, last_run) VALUES (?1, ?2, ?3)",
     [WRITE_FIND_RUN] = "SELECT revision, owner_key, model_key, parameters IS NOT ?2 FROM runs"
@@ -48,12 +48,18 @@ const char *const sqlite_writing_sql[] = {
         " overlap = ?11, catchup = ?12, dst_missing = ?13, dst_repeated = ?14,"
         " catchup_window_us = ?15, jitter_us = ?16, timeout_us = ?17, retry_max_attempts = ?18,"
         " retry_backoff_us = ?19, retry_max_backoff_us = ?20, start_at = ?21, end_at = ?22,"
-        " updated_at = ?24, priority = ?25, paused_at = ?26, resumed_at = ?27, note = ?28,"
-        " retry_non_retryable = ?29 WHERE key = ?1",
+        " updated_at = ?24, priority = ?25, paused_at = ?26, note = ?27,"
+        " retry_non_retryable = ?28 WHERE key = ?1",
     [WRITE_PIN_PARAMETERS] =
         "UPDATE active SET parameters = (SELECT parameters FROM runs WHERE key = ?1)"
         " WHERE run_key = ?1 AND parameters IS NULL",
-    [WRITE_UPDATE_NEXT_RUN] = "UPDATE run_state SET next_run = ?2 WHERE run_key = ?1",
+    [WRITE_UPDATE_NEXT_RUN] =
+        "UPDATE run_state SET next_run = ?2, settled_until = ?3 WHERE run_key = ?1",
+    [WRITE_FIND_SCHEDULE] =
+        "SELECT r.key, m.name, r.schedule, r.zone_name, r.dst_missing, r.dst_repeated, r.start_at,"
+        " r.end_at, r.enabled, r.paused_at, r.created_at, s.settled_until FROM runs r"
+        " JOIN run_state s ON s.run_key = r.key JOIN models m ON m.key = r.model_key"
+        " WHERE r.key = ?1",
     [WRITE_DELETE_RUN] = "UPDATE runs SET deleted_at = ?2, enabled = 0, parameters = 'null',"
                          " name = NULL, description = NULL, note = NULL, revision = revision + 1"
                          " WHERE key = ?1",
@@ -67,7 +73,7 @@ const char *const sqlite_writing_sql[] = {
                              " WHERE owner_key = ?1 AND model_key = ?2 AND run_count = 0",
 
     [WRITE_FIND_LEDGER] = "SELECT r.revision, r.deleted_at, s.next_run, s.last_run, "
-                          "s.last_execution_key, r.parameters, s.execution_count"
+                          "s.last_execution_key, r.parameters, s.execution_count, s.settled_until"
                           " FROM runs r JOIN run_state s ON s.run_key = r.key WHERE r.key = ?1",
     [WRITE_INSERT_EXECUTION] =
         "INSERT INTO executions (key, run_key, slot, trigger, attempt, queued_at, model_key,"
@@ -206,7 +212,7 @@ enum store_applied sqlite_insert(struct store_session *session, size_t index, st
 /* --- runs -------------------------------------------------------------------------------------- */
 
 /* The parameters of WRITE_INSERT_RUN and WRITE_UPDATE_RUN, in their order. `kinds` is borrowed for them. */
-enum { RUN_VALUES = 29 };
+enum { RUN_VALUES = 28 };
 static void fill_run_values(struct sqlite_value values[static RUN_VALUES], const struct run *run,
                             int64_t owner_key, int64_t model_key, const char *kinds) {
     const struct sqlite_value filled[] = {
@@ -236,7 +242,6 @@ static void fill_run_values(struct sqlite_value values[static RUN_VALUES], const
         value_time(run->updated_at),
         value_integer(run->priority),
         value_time(run->paused_at),
-        value_time(run->resumed_at),
         value_text(run->note),
         value_text(kinds),
     };
@@ -329,10 +334,50 @@ static enum store_applied find_run(struct store_session *session, struct store_w
     return STORE_APPLIED;
 }
 
-static bool set_next_run(struct store_session *session, int64_t run_key, struct wall_time next_run,
-                         struct error *err) {
-    return sqlite_run_bound(&session->connection, WRITE_UPDATE_NEXT_RUN, err,
-                            value_integer(run_key), value_time(next_run));
+/* When the run is due from now on, and what becomes of the slots that had come: before the change itself. */
+static enum store_applied settle_change(struct store_session *session, struct store_write *write,
+                                        int64_t run_key, const struct run *after) {
+    sqlite3_stmt *row;
+    bool found;
+    if (!sqlite_find_bound(&session->connection, WRITE_FIND_SCHEDULE, &row, &found, &write->err,
+                           value_integer(run_key))) {
+        return sqlite_broken(session);
+    }
+    ASSERT(found);
+    struct arena arena CLEANUP(arena_fini) = {0};
+    struct run before = run_defaults();
+    before.key = sqlite_integer(row, 0);
+    before.model_name = sqlite_text(row, 1, &arena);
+    before.schedule = sqlite_text(row, 2, &arena);
+    before.zone_name = sqlite_text(row, 3, &arena);
+    before.dst_missing = (enum dst_missing)sqlite_integer(row, 4);
+    before.dst_repeated = (enum dst_repeated)sqlite_integer(row, 5);
+    before.start_at = sqlite_time(row, 6);
+    before.end_at = sqlite_time(row, 7);
+    before.enabled = sqlite_integer(row, 8) != 0;
+    before.paused_at = sqlite_time(row, 9);
+    before.created_at = sqlite_time(row, 10);
+    before.settled_until = sqlite_time(row, 11);
+    sqlite3_reset(row);
+    struct run_settlement change = run_settle_change(&before, after, write->changed_at);
+    write->out_next_run = change.next_run;
+    if (change.gap.missed_count == 0) {
+        return sqlite_run_bound(&session->connection, WRITE_UPDATE_NEXT_RUN, &write->err,
+                                value_integer(run_key), value_time(change.next_run),
+                                value_time(change.settled_until))
+                   ? STORE_APPLIED
+                   : sqlite_broken(session);
+    }
+    change.gap.key = write->execution_key;
+    struct store_record record = {.executions = {change.gap},
+                                  .execution_count = 1,
+                                  .advances = true,
+                                  .next_run = change.next_run,
+                                  .settled_until = change.settled_until};
+    struct store_write step = {.kind = STORE_RECORD, .run_key = run_key, .record = &record};
+    enum store_applied applied = sqlite_apply_record(session, &step);
+    write->err = step.err;
+    return applied;
 }
 
 static bool replace_run(struct store_session *session, const struct run *run,
@@ -356,10 +401,15 @@ static enum store_applied update_run(struct store_session *session, struct store
     if (applied != STORE_APPLIED) {
         return applied;
     }
+    if (!write->keeps_next_run) {
+        applied = settle_change(session, write, run->key, run);
+    }
+    if (applied != STORE_APPLIED) {
+        return applied;
+    }
     int64_t model_key;
     if (!sqlite_intern_model(session, run->model_name, &model_key, &write->err) ||
-        !replace_run(session, run, &stored, model_key, &write->err) ||
-        (!write->keeps_next_run && !set_next_run(session, run->key, run->next_run, &write->err))) {
+        !replace_run(session, run, &stored, model_key, &write->err)) {
         return sqlite_broken(session);
     }
     if (model_key != stored.model_key &&
@@ -377,12 +427,15 @@ static enum store_applied delete_run(struct store_session *session, struct store
     if (applied != STORE_APPLIED) {
         return applied;
     }
+    applied = settle_change(session, write, write->run_key, NULL);
+    if (applied != STORE_APPLIED) {
+        return applied;
+    }
     struct sqlite_value key = value_integer(write->run_key);
     struct sqlite_value now = value_time(session->now);
     if (!sqlite_run_bound(&session->connection, WRITE_DELETE_RUN, &write->err, key, now) ||
         !sqlite_run_bound(&session->connection, WRITE_CANCEL_BACKFILLS_OF_RUN, &write->err, key,
                           now) ||
-        !set_next_run(session, write->run_key, WALL_TIME_NONE, &write->err) ||
         !uncount_run(session, stored.owner_key, stored.model_key, &write->err)) {
         return sqlite_broken(session);
     }

@@ -28,6 +28,8 @@ struct stored_run {
     bool exists;
     struct run run; /* next_run, enabled and revision are the stored ones */
     struct timetable timetable;
+    /* The judge's own: of the timetable's slots after this none has a record, and each is to get one. */
+    struct wall_time owed_from;
 };
 
 enum letter_type { RECORD, START, FINISH, UPDATE, DELETE, BACKFILL, CANCEL_BACKFILL };
@@ -43,6 +45,7 @@ struct letter {
     size_t backfill; /* index */
     enum execution_status status;
     struct run update;
+    struct wall_time changed_at;
     bool keeps_next_run;
     enum error_kind failure;
 };

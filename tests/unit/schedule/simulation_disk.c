@@ -67,20 +67,25 @@ static void add_row(struct simulation *sim, const struct execution *execution) {
                                                .not_before = execution->not_before};
 }
 
-/* The promise itself: from the stored next slot to the last that this record settles, every slot of the
- * timetable is accounted for by exactly one of its executions. */
-static void check_coverage(struct simulation *sim, const struct stored_run *run,
+static uint64_t count_slots(const struct stored_run *run, struct wall_time after,
+                            struct wall_time until) {
+    return after.us < until.us ? timetable_count(&run->timetable, after, until) : 0;
+}
+
+/* The promise itself, by a ledger of the judge's own: the slots that are owed come in turn, none is passed over, none
+ * comes again, and each is accounted for by exactly one execution, or by a gap with the right count. */
+static void check_coverage(struct simulation *sim, struct stored_run *run,
                            const struct plan_record *record) {
-    struct wall_time before = {run->run.next_run.us - 1};
-    uint64_t due = timetable_count(&run->timetable, before, record->last_slot);
     uint64_t settled = 0;
     for (size_t i = 0; i < record->execution_count; i++) {
         const struct execution *execution = &record->executions[i];
         settled += execution->status == EXECUTION_MISSED ? execution->missed_count : 1;
+        SIM_ASSERT(sim, execution->scheduled_for.us > run->owed_from.us);
     }
     SIM_ASSERT(sim, record->first_slot.us == run->run.next_run.us);
-    SIM_ASSERT(sim, settled == due || record->execution_count == 0);
+    SIM_ASSERT(sim, settled == count_slots(run, run->owed_from, record->last_slot));
     SIM_ASSERT(sim, record->next_run.us == timetable_next(&run->timetable, record->last_slot).us);
+    run->owed_from.us = MAX_OF(run->owed_from.us, record->last_slot.us);
     sim->settled_slots += settled;
 }
 
@@ -115,7 +120,9 @@ static enum error_kind write_record(struct simulation *sim, struct plan_record *
         return ERROR_STALE;
     }
     for (size_t i = 0; i < record->execution_count; i++) {
-        if (is_taken(sim, &record->executions[i])) {
+        const struct execution *execution = &record->executions[i];
+        if (is_taken(sim, execution) ||
+            (record->advances && execution->scheduled_for.us <= run->run.settled_until.us)) {
             return ERROR_CONFLICT;
         }
     }
@@ -128,10 +135,6 @@ static enum error_kind write_record(struct simulation *sim, struct plan_record *
     if (record->advances) {
         SIM_ASSERT(sim, wall_time_is_none(run->run.paused_at));
         check_coverage(sim, run, record);
-        for (size_t i = 0; i < record->execution_count; i++) {
-            /* Nothing is settled twice, also not within a gap, wherever the clock has gone. */
-            SIM_ASSERT(sim, record->executions[i].scheduled_for.us > run->run.settled_until.us);
-        }
         run->run.next_run = record->next_run;
         run->run.settled_until.us = MAX_OF(run->run.settled_until.us, record->last_slot.us);
         run->run.enabled = run->run.enabled && !record->disables;
@@ -156,6 +159,25 @@ static void write_finish(struct simulation *sim, const struct letter *letter) {
     }
 }
 
+/* A change of when it is due: what had come gets its record, and no slot of the new timetable up to now is owed. */
+static void settle_change(struct simulation *sim, struct stored_run *run, const struct run *before,
+                          const struct run *after, struct wall_time changed_at) {
+    struct run_settlement change = run_settle_change(before, after, changed_at);
+    uint64_t owed = before->enabled ? count_slots(run, run->owed_from, changed_at) : 0;
+    SIM_ASSERT(sim, change.gap.missed_count == owed);
+    SIM_ASSERT(sim, owed == 0 || change.gap.missed_from.us ==
+                                     timetable_next(&run->timetable, run->owed_from).us);
+    if (owed > 0) {
+        change.gap.key = ++sim->last_key;
+        SIM_ASSERT(sim, !is_taken(sim, &change.gap));
+        add_row(sim, &change.gap);
+        sim->settled_slots += owed;
+    }
+    run->owed_from.us = MAX_OF(run->owed_from.us, changed_at.us);
+    run->run.settled_until = change.settled_until;
+    run->run.next_run = change.next_run;
+}
+
 static enum error_kind write_update(struct simulation *sim, struct letter *letter) {
     struct stored_run *run = stored(sim, letter->run_key);
     if (!run->exists) {
@@ -164,19 +186,31 @@ static enum error_kind write_update(struct simulation *sim, struct letter *lette
     if (run->run.revision != letter->update.revision) {
         return ERROR_STALE;
     }
-    struct wall_time next_run =
-        letter->keeps_next_run ? run->run.next_run : letter->update.next_run;
-    struct wall_time settled_until =
-        letter->keeps_next_run ? run->run.settled_until : WALL_TIME_NONE; /* another schedule */
+    struct run before = run->run;
     run->run = letter->update;
-    run->run.settled_until = settled_until;
-    run->run.next_run = run->run.enabled ? next_run : WALL_TIME_NONE;
+    run->run.next_run = before.next_run;
+    run->run.settled_until = before.settled_until;
+    if (!letter->keeps_next_run) {
+        settle_change(sim, run, &before, &run->run, letter->changed_at);
+    }
+    letter->update.next_run = run->run.next_run;
     run->run.revision++;
     letter->update.revision++;
     struct error err;
     timetable_fini(&run->timetable);
     bool ok = timetable_init(&run->timetable, &run->run, &err);
     SIM_ASSERT(sim, ok);
+    return ERROR_NONE;
+}
+
+static enum error_kind write_delete(struct simulation *sim, const struct letter *letter) {
+    struct stored_run *run = stored(sim, letter->run_key);
+    if (!run->exists) {
+        return ERROR_NOT_FOUND;
+    }
+    struct run before = run->run;
+    settle_change(sim, run, &before, NULL, letter->changed_at);
+    run->exists = false;
     return ERROR_NONE;
 }
 
@@ -202,8 +236,7 @@ void write_one(struct simulation *sim, bool disk_fails) {
             letter.failure = write_update(sim, &letter);
             break;
         case DELETE:
-            letter.failure = stored(sim, letter.run_key)->exists ? ERROR_NONE : ERROR_NOT_FOUND;
-            stored(sim, letter.run_key)->exists = false;
+            letter.failure = write_delete(sim, &letter);
             break;
         case BACKFILL:
             letter.failure = stored(sim, letter.run_key)->exists ? ERROR_NONE : ERROR_NOT_FOUND;

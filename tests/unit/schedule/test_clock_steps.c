@@ -146,6 +146,7 @@ static void make_runs(struct bed *bed) {
         run.catchup = (enum catchup_policy)(i / 3);
         run.catchup_window.us = 300 * US_PER_SECOND;
         run.next_run.us = START_US + US_PER_SECOND;
+        run.created_at.us = START_US;
         world_create(&bed->world, &run);
         bed->runs[i] = run;
     }

@@ -83,7 +83,7 @@ static void a_change_beside_a_record_neither_loses_nor_doubles_the_slot(void **s
         changed.next_run = time_at("2027-01-01T00:01:00Z");
         world->store_answers = true;
         struct plan_entry *entry = world_entry(&changed);
-        plan_entry_set_revision(entry, 2, true);
+        plan_entry_set_stored(entry, &changed, true);
         if (written_first) {
             world_settle(world);
             plan_put(&world->plan, entry);
@@ -174,7 +174,7 @@ static void next_slots_of_a_zone_that_was_another_are_corrected_so_many_at_a_tim
         run.key = key;
         run.next_run = time_at("2027-01-01T00:50:00Z");
         plan_put(&world->plan, world_entry(&run));
-        plan_correct_next_slot(&world->plan, key, WALL_TIME_NONE, world->now);
+        plan_correct_next_slot(&world->plan, key, world->now);
     }
     plan_begin(&world->plan, world->now);
     world->store_answers = false;
@@ -216,13 +216,14 @@ static void a_next_slot_that_is_none_is_corrected_whatever_else_changes_meanwhil
     (void)state;
     struct world *world = world_new("2027-01-01T00:00:00Z");
     put_wrong(world, NULL);
-    plan_correct_next_slot(&world->plan, 7, WALL_TIME_NONE, world->now);
+    plan_correct_next_slot(&world->plan, 7, world->now);
     /* Before it is corrected the run is changed, in something that does not touch when it is due. */
     struct run changed = world_run("* * * * *");
     changed.next_run = time_at("2027-01-01T00:01:30Z");
     changed.priority++;
+    changed.revision = 2;
     struct plan_entry *entry = world_entry(&changed);
-    plan_entry_set_revision(entry, 2, true);
+    plan_entry_set_stored(entry, &changed, true);
     plan_put(&world->plan, entry);
     plan_begin(&world->plan, world->now);
     world_turn_to(world, world->now);
@@ -236,7 +237,7 @@ static void what_was_settled_is_not_corrected_into_what_is_due_again(void **stat
     (void)state;
     struct world *world = world_new("2027-01-01T00:00:00Z");
     put_wrong(world, NULL);
-    plan_correct_next_slot(&world->plan, 7, time_at("2027-01-01T00:01:00Z"), world->now);
+    plan_correct_next_slot(&world->plan, 7, time_at("2027-01-01T00:01:00Z"));
     plan_begin(&world->plan, world->now);
     world_turn_to(world, world->now);
     assert_int_equal(world->stored_next_run.us, time_at("2027-01-01T00:02:00Z").us);
@@ -250,8 +251,8 @@ static void a_run_that_is_not_due_or_not_there_has_nothing_to_correct(void **sta
         struct world *world = world_new("2027-01-01T00:00:00Z");
         struct plan_entry *entry = put_wrong(world, changes[i]);
         struct wall_time before = entry->next_slot;
-        plan_correct_next_slot(&world->plan, 7, WALL_TIME_NONE, world->now);
-        plan_correct_next_slot(&world->plan, 8, WALL_TIME_NONE, world->now);
+        plan_correct_next_slot(&world->plan, 7, world->now);
+        plan_correct_next_slot(&world->plan, 8, world->now);
         plan_begin(&world->plan, world->now);
         world_turn_to(world, world->now);
         assert_int_equal(entry->next_slot.us, before.us);
@@ -266,7 +267,7 @@ static void a_slot_whose_record_is_on_its_way_is_not_corrected(void **state) {
     world->store_answers = false;
     world_walk_to(world, time_at("2027-01-01T00:01:00Z"));
     assert_int_equal(world->pending_count, 1);
-    plan_correct_next_slot(&world->plan, 7, WALL_TIME_NONE, time_at("2027-01-01T00:00:30Z"));
+    plan_correct_next_slot(&world->plan, 7, time_at("2027-01-01T00:00:30Z"));
     world_turn_to(world, world->now);
     assert_int_equal(world->pending_count, 1);
     world->store_answers = true;

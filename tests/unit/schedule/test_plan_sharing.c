@@ -49,9 +49,6 @@ static bool vary_terms(struct run *run, int n) {
     case 12:
         run->retry.non_retryable ^= 1;
         return true;
-    case 13:
-        run->resumed_at = time_at("2026-12-31T00:00:00Z");
-        return true;
     default:
         return false;
     }

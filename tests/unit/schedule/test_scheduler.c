@@ -166,10 +166,15 @@ static void a_change_is_followed_and_a_deletion_ends_it(void **state) {
     bed_create(bed, run);
     run.schedule = "*/2 * * * *";
     run.next_run.us += run.next_run.us / MINUTE_US % 2 * MINUTE_US;
-    struct store_write update = {.kind = STORE_UPDATE_RUN, .run = &run, .expected_revision = 1};
+    struct store_write update = {.kind = STORE_UPDATE_RUN,
+                                 .run = &run,
+                                 .expected_revision = 1,
+                                 .changed_at = {run.next_run.us - 1}};
     world_write(&bed->world, &update);
     struct plan_entry *entry = bed_entry_of(&run);
-    plan_entry_set_revision(entry, update.out_revision, false);
+    run.revision = update.out_revision;
+    assert_int_equal(update.out_next_run.us, run.next_run.us);
+    plan_entry_set_stored(entry, &run, false);
     scheduler_put_run(bed->scheduler, entry);
     bed_pass(bed, 2 * MINUTE_US);
     bed_wait_for(bed, run.key, EXECUTION_SUCCEEDED, 1);

@@ -150,7 +150,7 @@ static void deliver_one(struct simulation *sim) {
     case UPDATE:
         if (letter.failure == ERROR_NONE) {
             struct plan_entry *entry = entry_of(sim, &letter.update);
-            plan_entry_set_revision(entry, letter.update.revision, letter.keeps_next_run);
+            plan_entry_set_stored(entry, &letter.update, letter.keeps_next_run);
             plan_put(&sim->plan, entry);
         }
         break;
@@ -224,8 +224,10 @@ static void create_run(struct simulation *sim, int64_t run_key) {
     struct error err;
     bool ok = timetable_init(&stored_run->timetable, &run, &err);
     SIM_ASSERT(sim, ok);
+    run.settled_until = sim->now; /* when it was created */
     stored_run->run = run;
     stored_run->exists = true;
+    stored_run->owed_from = sim->now;
 }
 
 /* As the API does it: reads the row now, and the change reaches the disk later. */
@@ -234,13 +236,12 @@ static void change_run(struct simulation *sim) {
     if (!run->exists) {
         return;
     }
-    struct letter letter = {.type = UPDATE, .run_key = run->run.key, .update = run->run};
+    struct letter letter = {
+        .type = UPDATE, .run_key = run->run.key, .update = run->run, .changed_at = sim->now};
     if (chance(sim, 3)) {
         letter.type = DELETE;
     } else if (!wall_time_is_none(run->run.paused_at)) {
         letter.update.paused_at = WALL_TIME_NONE; /* resumed */
-        letter.update.resumed_at = sim->now;
-        letter.keeps_next_run = true;
     } else if (run->run.enabled && chance(sim, 20)) {
         letter.update.paused_at = sim->now;
         letter.keeps_next_run = true;
@@ -250,7 +251,7 @@ static void change_run(struct simulation *sim) {
     } else {
         draw_schedule(sim, &letter.update);
         letter.update.enabled = chance(sim, 70);
-        set_next_run(sim, &letter.update);
+        letter.update.paused_at = WALL_TIME_NONE;
     }
     push(&sim->writes, letter);
 }
@@ -360,7 +361,7 @@ static void start_plan(struct simulation *sim) {
         const struct run *run = &sim->runs[i].run;
         if (sim->runs[i].exists && run->enabled && wall_time_is_none(run->paused_at)) {
             plan_put(&sim->plan, entry_of(sim, run));
-            plan_correct_next_slot(&sim->plan, run->key, run->settled_until, sim->now);
+            plan_correct_next_slot(&sim->plan, run->key, run->settled_until);
         }
     }
     for (size_t i = 0; i < sim->backfill_count; i++) {
@@ -504,11 +505,12 @@ static void settle(struct simulation *sim) {
         write_one(sim, false);
     }
     for (size_t i = 0; i < RUNS; i++) {
-        struct letter letter = {
-            .type = UPDATE, .run_key = sim->runs[i].run.key, .update = sim->runs[i].run};
+        struct letter letter = {.type = UPDATE,
+                                .run_key = sim->runs[i].run.key,
+                                .update = sim->runs[i].run,
+                                .changed_at = sim->now};
         letter.update.enabled = false;
         letter.update.paused_at = WALL_TIME_NONE;
-        letter.update.next_run = WALL_TIME_NONE;
         if (sim->runs[i].exists) {
             push(&sim->writes, letter);
             write_one(sim, false);
@@ -524,7 +526,9 @@ static void settle(struct simulation *sim) {
     }
     for (size_t i = 0; i < RUNS; i++) {
         if (sim->runs[i].exists) {
-            push(&sim->writes, (struct letter){.type = DELETE, .run_key = sim->runs[i].run.key});
+            push(&sim->writes, (struct letter){.type = DELETE,
+                                               .run_key = sim->runs[i].run.key,
+                                               .changed_at = sim->now});
         }
     }
     come_to_rest(sim);

@@ -377,7 +377,7 @@ static void a_store_of_version_1_opens_and_keeps_everything(void **state) {
     assert_string_equal(run.name, "nightly");
     assert_int_equal(run.model_version, 3);
     assert_int_equal(run.priority, PRIORITY_DEFAULT);
-    assert_true(wall_time_is_none(run.paused_at) && wall_time_is_none(run.resumed_at));
+    assert_true(wall_time_is_none(run.paused_at));
     assert_null(run.note);
     assert_int_equal(run.retry.non_retryable, 0);
     assert_int_equal(world_get_run(&world, bobs_key).next_run.us, INT64_C(1800000310000000));
