@@ -3,20 +3,40 @@
 #include "api/check.h"
 #include "api/query.h"
 
+/* So often it is begun anew because the run was changed in between. */
+enum { TRIGGER_TRIES_MAXIMUM = 8 };
+
 struct run_trigger {
     struct scheduler_trigger trigger;
     struct call *call;
+    uint32_t tries;
     bool ok;
     struct error err;
     struct execution execution; /* its strings in the request's arena */
 };
+
+static bool try_trigger(struct run_trigger *trigger, struct error *err);
+
+/* The model, the version and the parameters of an execution are those of one revision of its run. */
+static void answer_failure(struct run_trigger *trigger) {
+    struct http_request *request = trigger->call->request;
+    struct error *err = &trigger->err;
+    if (err->kind == ERROR_STALE && request->is_late) {
+        error_set(err, ERROR_UNAVAILABLE, "the server is shutting down");
+    } else if (err->kind == ERROR_STALE && ++trigger->tries >= TRIGGER_TRIES_MAXIMUM) {
+        error_set(err, ERROR_CONFLICT, "the scheduled run is being changed by others; try again");
+    } else if (err->kind == ERROR_STALE && try_trigger(trigger, err)) {
+        return;
+    }
+    answer_error(request, err);
+}
 
 static void on_trigger_answer(struct http_request *request) {
     struct run_trigger *trigger = request->user;
     struct call *call = trigger->call;
     request->user = call;
     if (!trigger->ok) {
-        answer_error(request, &trigger->err);
+        answer_failure(trigger);
         return;
     }
     const struct execution *execution = &trigger->execution;
@@ -45,14 +65,19 @@ static void on_triggered(struct scheduler_trigger *scheduler_trigger) {
 }
 
 /* The optional {"parameters": …}; NULL: those of the run. */
-static bool read_parameters(struct call *call, const struct run *run, const char **out_parameters,
-                            struct error *err) {
+static bool read_parameters(struct run_trigger *trigger, const struct run *run,
+                            const char **out_parameters, struct error *err) {
+    struct call *call = trigger->call;
+    const struct http_request *request = call->request;
     *out_parameters = NULL;
-    if (call->request->body_bytes == 0) {
+    if (request->body_bytes == 0) {
         return true;
     }
     struct body body CLEANUP(body_fini) = {0};
-    if (!call_read_body(call, &body, err)) {
+    /* Headers can be read in the first try alone. */
+    if (trigger->tries == 0
+            ? !call_read_body(call, &body, err)
+            : !body_parse(request->body, request->body_bytes, &call->api->bodies, &body, err)) {
         return false;
     }
     yyjson_obj_iter iterator = yyjson_obj_iter_with(body.root);
@@ -74,23 +99,27 @@ static bool read_parameters(struct call *call, const struct run *run, const char
     return true;
 }
 
-bool runs_trigger(struct call *call, struct error *err) {
+static bool try_trigger(struct run_trigger *trigger, struct error *err) {
+    struct call *call = trigger->call;
     struct run run;
-    struct run_trigger *trigger = arena_alloc_zeroed(call_arena(call), sizeof *trigger);
     const char *parameters;
-    if (!call_read_no_query(call, err) || !call_get_run(call, &run, err) ||
-        !read_parameters(call, &run, &parameters, err) ||
+    if (!call_get_run(call, &run, err) || !read_parameters(trigger, &run, &parameters, err) ||
         !plan_entry_new(&run, &trigger->trigger.entry, err)) {
         return false;
     }
-    trigger->call = call;
     trigger->trigger.parameters = parameters;
-    trigger->trigger.correlation_id = call->request->correlation_id;
-    trigger->trigger.wait = !prefer_has(http_header_list(call->request, "Prefer"), "respond-async");
-    trigger->trigger.done = on_triggered;
-    trigger->trigger.context = trigger;
     call->request->user = trigger;
     http_defer(call->request);
     scheduler_trigger(call->api->options.scheduler, &trigger->trigger);
     return true;
+}
+
+bool runs_trigger(struct call *call, struct error *err) {
+    struct run_trigger *trigger = arena_alloc_zeroed(call_arena(call), sizeof *trigger);
+    trigger->call = call;
+    trigger->trigger.correlation_id = call->request->correlation_id;
+    trigger->trigger.wait = !prefer_has(http_header_list(call->request, "Prefer"), "respond-async");
+    trigger->trigger.done = on_triggered;
+    trigger->trigger.context = trigger;
+    return call_read_no_query(call, err) && try_trigger(trigger, err);
 }

@@ -287,7 +287,11 @@ void plan_begin(struct plan *plan, struct wall_time now);
 void plan_put(struct plan *plan, struct plan_entry *entry);
 void plan_remove(struct plan *plan, int64_t run_key, struct wall_time now);
 
-/* A trigger by hand, of the run as `entry` has it, which is taken over. It stands outside the overlap policy,
+/* Whether the plan has the run as `entry` has it, or not at all. A change is on disk before the plan hears of it, and
+ * whoever reads the run in between knows more than the plan. */
+bool plan_is_current(const struct plan *plan, const struct plan_entry *entry);
+
+/* A trigger by hand, of the run as `entry` has it, which is taken over and has to be current. It stands outside the overlap policy,
  * but counts as running for the slots after it. `waiter` goes to make_execution. */
 void plan_trigger(struct plan *plan, struct plan_entry *entry, void *waiter, struct wall_time now);
 

@@ -53,7 +53,6 @@ static void record_next(struct plan *plan, struct plan_backfill *backfill, struc
                         struct wall_time now) {
     const struct timetable *timetable = &entry->schedule->timetable;
     struct plan_record *record = record_new(entry);
-    record->revision = 0; /* it goes on with whatever the run has become */
     record->backfill_key = backfill->key;
     struct wall_time slot =
         timetable_next(timetable, (struct wall_time){backfill->next_slot.us - 1});

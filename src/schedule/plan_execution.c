@@ -256,6 +256,7 @@ static void settle_schedule(struct plan *plan, const struct plan_record *record,
     if (on_disk && entry->schedule == record->schedule) {
         entry->next_slot = record->next_run;
         entry->enabled = entry->enabled && !record->disables;
+        entry->revision += record->disables ? 1 : 0; /* as the store's does */
     }
     if (record->corrects && !on_disk) {
         entry_outdate(plan, entry, record->last_slot); /* again */
@@ -407,13 +408,17 @@ void plan_retry_recorded(struct plan *plan, struct plan_execution *retry, struct
 
 /* --- triggers by hand ---------------------------------------------------------------------------------- */
 
+bool plan_is_current(const struct plan *plan, const struct plan_entry *entry) {
+    const struct plan_entry *known = find_entry(plan, entry->run_key);
+    return known == NULL || known->revision == entry->revision;
+}
+
 void plan_trigger(struct plan *plan, struct plan_entry *entry, void *waiter, struct wall_time now) {
     struct plan_entry *known = entry_wake(plan, entry, entry->run_key);
     struct plan_execution *execution =
         execution_make(plan, known, known->terms, TRIGGER_MANUAL, now, PLAN_RECORDING,
                        plan->effects.new_key(plan->effects.context, now), waiter);
     struct plan_record *record = record_new(known);
-    record->revision = 0; /* a trigger holds for whatever the run has become */
     record_add_execution(plan, record, execution, true, now);
     plan->effects.record(plan->effects.context, record);
 }

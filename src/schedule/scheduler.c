@@ -47,6 +47,13 @@ static void handle_trigger(struct scheduler *scheduler, struct scheduler_trigger
         answer_trigger(trigger, NULL, &err);
         return;
     }
+    if (!plan_is_current(&scheduler->plan, trigger->entry)) {
+        struct error err;
+        error_set(&err, ERROR_STALE, "the scheduled run has been changed meanwhile");
+        plan_entry_free(trigger->entry);
+        answer_trigger(trigger, NULL, &err);
+        return;
+    }
     plan_trigger(&scheduler->plan, trigger->entry, trigger, scheduler->now);
 }
 

@@ -16,6 +16,7 @@ LONG = {"inputs": [{"name": "rounds", "shape": [], "datatype": "INT64", "data": 
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     write_line_model(folder, "line", 1, 2, 1)
+    write_line_model(folder, "pair", 1, 10, 0, shape=("n", 2))
     write_slow_model(folder, "slow")
     return folder
 
@@ -271,3 +272,23 @@ def test_the_backfills_of_a_deleted_run_go_with_it(api):
     # What runs may end, and may be cancelled.
     answer = api.post(f"/api/executions/{running[0]['execution_id']}/cancel")
     assert answer.status_code == 200 and answer.json()["status"] == "cancelled"
+
+
+def test_each_execution_has_the_model_and_the_parameters_of_one_revision(api, daemon, key):
+    """The run is changed from one model to another that takes other parameters, and back, while it is backfilled and
+    triggered: whatever fits together is recorded together."""
+    shapes = [{"model_name": "line", "parameters": {"data": [[1.0]]}},
+              {"model_name": "pair", "parameters": {"data": [[1.0, 2.0]]}}]
+    run_id = line(api, enabled=False)
+    made = backfill(api, run_id, **{"from": "2026-01-01T00:00:00Z", "to": "2026-03-01T00:00:00Z"}, parallelism=64)
+    results = {"line": [3.0], "pair": [10.0, 20.0]}
+    changes = 0
+    while show(api, made)["status"] not in ("completed", "failed") or changes < 20:
+        assert api.put(f"/api/scheduled/{run_id}", json=shapes[changes % 2]).status_code == 200
+        changes += 1
+        if changes % 5 == 0:
+            triggered = api.post(f"/api/scheduled/{run_id}/trigger").json()
+            assert triggered["status"] == "succeeded", triggered
+    assert show(api, made)["counts"]["succeeded"] == made["slot_count"]
+    for execution in executions(api, run_id, limit=1000):
+        assert execution["result"]["outputs"][0]["data"] == results[execution["model_name"]], execution

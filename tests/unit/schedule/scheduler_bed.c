@@ -179,6 +179,7 @@ struct wall_time bed_next_minute(const struct bed *bed) {
 /* A run that is due every minute; not stored. */
 struct run bed_minutely(struct bed *bed, const char *model_name) {
     struct run run = world_run(&bed->world);
+    run.revision = 1;
     run.schedule = "* * * * *";
     run.model_name = model_name;
     run.parameters = "{\"data\":[[3.0]]}";

@@ -126,6 +126,13 @@ static enum error_kind write_record(struct simulation *sim, struct plan_record *
             return ERROR_CONFLICT;
         }
     }
+    for (size_t i = 0; i < record->execution_count; i++) {
+        /* It runs with the parameters that the run has now, and so with the model of the same revision. */
+        const struct execution *execution = &record->executions[i];
+        SIM_ASSERT(sim, execution_status_is_final(execution->status) ||
+                            (execution->model_version == run->run.model_version &&
+                             execution->timeout.us == run->run.timeout.us));
+    }
     if (record->backfill_key != 0) {
         enum error_kind failure = write_backfill_step(sim, record);
         if (failure != ERROR_NONE) {
@@ -138,6 +145,7 @@ static enum error_kind write_record(struct simulation *sim, struct plan_record *
         run->run.next_run = record->next_run;
         run->run.settled_until.us = MAX_OF(run->run.settled_until.us, record->last_slot.us);
         run->run.enabled = run->run.enabled && !record->disables;
+        run->run.revision += record->disables ? 1 : 0;
     }
     for (size_t i = 0; i < record->execution_count; i++) {
         add_row(sim, &record->executions[i]);

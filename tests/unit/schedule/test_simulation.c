@@ -259,7 +259,12 @@ static void change_run(struct simulation *sim) {
 static void trigger_run(struct simulation *sim) {
     struct stored_run *run = &sim->runs[draw(sim) % RUNS];
     if (run->exists) {
-        plan_trigger(&sim->plan, entry_of(sim, &run->run), NULL, sim->now);
+        struct plan_entry *entry = entry_of(sim, &run->run);
+        if (plan_is_current(&sim->plan, entry)) {
+            plan_trigger(&sim->plan, entry, NULL, sim->now);
+        } else {
+            plan_entry_free(entry);
+        }
     }
 }
 
