@@ -75,6 +75,7 @@ struct dispatch_job {
     uint64_t id;               /* of its frame; no other job has it */
     int64_t expected_us;
     struct duration limit; /* the smaller of its own timeout and its model's */
+    struct monotonic_time came_at;
     struct monotonic_time begun_at;
     bool begun;
     bool cancelled;

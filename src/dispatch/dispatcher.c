@@ -19,6 +19,7 @@ enum {
     /* So much work of fast models may lie with one worker: enough to hide the way there and back (about 60 us
      * between two cores), little enough that nothing waits long behind it. */
     WORKER_LOAD_US = 2000,
+    CANCELLED_LIMIT_MS = 100,
 };
 
 /* epoll's user data: a link's index, or one of these. */
@@ -42,6 +43,7 @@ struct dispatcher {
     pthread_mutex_t submit_lock;
     bool stopped;
     bool stopping; /* the thread's own */
+    struct error spawn_failure;
     struct monotonic_time now;
     struct wall_time wall_now;
 };
@@ -87,6 +89,10 @@ static void end_waiting(struct dispatcher *dispatcher, struct dispatch_job *job,
 
 static void begin_job(struct dispatcher *dispatcher, struct dispatch_job *job) {
     job->begun = true;
+    if (job->cancelled) {
+        /* Nobody wants it any more; it is on its way to the worker all the same, and may hang there. */
+        job->limit.us = MIN_OF(job->limit.us, CANCELLED_LIMIT_MS * US_PER_MS);
+    }
     job->begun_at = dispatcher->now;
     job->started_at = dispatcher->wall_now;
 }
@@ -124,6 +130,7 @@ static void spawn_link(struct dispatcher *dispatcher, struct worker_link *link) 
     struct error err;
     if (!worker_link_spawn(link, &options, dispatcher->now, &err)) {
         log_event(LOG_ERROR, "worker_not_started", LOG_FAILURE(&err));
+        dispatcher->spawn_failure = err;
         return;
     }
     atomic_fetch_add(&dispatcher->live_workers, 1);
@@ -308,15 +315,17 @@ static enum placing place_job(struct dispatcher *dispatcher, struct dispatch_job
     }
     const struct model *model = NULL;
     const struct model_version *version = NULL;
+    bool brought_snapshot = job->snapshot != NULL;
     if (!resolve_job(dispatcher, job, &model, &version)) {
         return PLACING_DONE;
     }
     bool is_local = model->settings.backend == MODEL_BACKEND_ONNX;
     struct worker_link *link = is_local ? choose_link(dispatcher, job) : NULL;
     if ((is_local && link == NULL) || !may_run(dispatcher, job, &model->settings)) {
-        /* The newest snapshot counts when its turn comes. */
-        model_snapshot_unref(job->snapshot);
-        job->snapshot = NULL;
+        if (!brought_snapshot) { /* the newest counts when its turn comes */
+            model_snapshot_unref(job->snapshot);
+            job->snapshot = NULL;
+        }
         return PLACING_MUST_WAIT;
     }
     bool is_shorter =
@@ -497,6 +506,30 @@ static void clear_timer(struct dispatcher *dispatcher) {
     }
 }
 
+/* A job's time runs from its beginning. While no worker can be started none begins: then it runs from when it came. */
+static void end_unserved(struct dispatcher *dispatcher) {
+    if (atomic_load(&dispatcher->live_workers) > 0 || dispatcher->queues.waiting_count == 0) {
+        return;
+    }
+    struct list_node *next;
+    for (struct list_node *node = dispatcher->queues.ready.next; node != &dispatcher->queues.ready;
+         node = next) {
+        struct model_queue *queue = CONTAINER_OF(node, struct model_queue, ready);
+        next = node->next; /* the queue leaves the list with its last job */
+        struct list_node *next_job;
+        for (struct list_node *at = queue->jobs.next; at != &queue->jobs; at = next_job) {
+            struct dispatch_job *job = CONTAINER_OF(at, struct dispatch_job, node);
+            next_job = at->next;
+            if (monotonic_time_since(dispatcher->now, job->came_at).us >= job->timeout.us) {
+                struct error err;
+                error_set(&err, ERROR_WORKER_CRASHED, "no worker could be started: %s",
+                          dispatcher->spawn_failure.message);
+                end_waiting(dispatcher, job, EXECUTION_FAILED, &err);
+            }
+        }
+    }
+}
+
 /* --- letters ------------------------------------------------------------------------------------ */
 
 static void cancel_job(struct dispatcher *dispatcher, int64_t execution_key) {
@@ -537,6 +570,7 @@ static void cancel_job(struct dispatcher *dispatcher, int64_t execution_key) {
 
 static void queue_job(struct dispatcher *dispatcher, struct dispatch_job *job) {
     job->queue = queues_get(&dispatcher->queues, job->model_name);
+    job->came_at = dispatcher->now;
     list_init(&job->node);
     queues_append(&dispatcher->queues, job);
 }
@@ -622,6 +656,7 @@ static void *run_thread(void *context) {
             }
         }
         end_overdue(dispatcher);
+        end_unserved(dispatcher);
         mailbox_release();
     }
     end_everything(dispatcher);

@@ -306,8 +306,9 @@ void plan_tick(struct plan *plan, struct wall_time now);
 /* When plan_tick wants to be called next at the latest; NONE: only after another event. */
 struct wall_time plan_next_wake(const struct plan *plan);
 
-/* The wall clock jumped forward, or the machine slept: slots in between came due unwatched. */
-void plan_clock_stepped(struct plan *plan, struct wall_time now);
+/* The wall clock was set, or the machine slept: a step forward is time in which nobody watched, a step back makes no
+ * pause between two attempts longer. */
+void plan_clock_stepped(struct plan *plan, int64_t step_us, struct wall_time now);
 
 /* The time zones were read anew (zone_cache_refresh): runs in a zone that is not what it was are due by the new one
  * from `now` on. */
@@ -325,6 +326,8 @@ void plan_started(struct plan *plan, struct plan_execution *execution, enum erro
 void plan_finished(struct plan *plan, struct plan_execution *execution,
                    enum execution_status status, const struct error *err, struct duration ran,
                    struct wall_time now);
+/* An execution that is not on disk, and never will be: it ends without a trace. */
+void plan_drop(struct plan *plan, struct plan_execution *execution, struct wall_time now);
 /* What is written of a retry that `finish` was given. */
 struct execution plan_describe_retry(const struct plan_execution *retry, int64_t run_key,
                                      struct wall_time now);

@@ -147,4 +147,18 @@ void plan_zones_changed(struct plan *plan, struct wall_time now) {
     }
 }
 
-void plan_clock_stepped(struct plan *plan, struct wall_time now) { plan->watched_since = now; }
+void plan_clock_stepped(struct plan *plan, int64_t step_us, struct wall_time now) {
+    if (step_us > 0) {
+        plan->watched_since = now;
+        return;
+    }
+    /* A pause between two attempts is a duration: the time at which it ends goes back with the clock. All go back by as
+     * much, so that the heap stays one. */
+    struct heap *retries = &plan->retries;
+    for (uint32_t i = 0; i < retries->count; i++) {
+        struct plan_execution *execution =
+            CONTAINER_OF(retries->items[i].handle, struct plan_execution, wait);
+        execution->not_before.us += step_us;
+        retries->items[i].rank = time_rank(execution->not_before, execution->terms->priority);
+    }
+}

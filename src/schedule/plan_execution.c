@@ -332,6 +332,17 @@ void plan_started(struct plan *plan, struct plan_execution *execution, enum erro
         hand_over(plan, execution);
         return;
     }
+    if (failure == ERROR_NOT_FOUND) {
+        plan_drop(plan, execution, now);
+        return;
+    }
+    if (failure == ERROR_CONFLICT) {
+        struct error err;
+        error_set(&err, ERROR_INTERRUPTED,
+                  "it had been started before, and nobody knows how it ended");
+        plan_finished(plan, execution, EXECUTION_FAILED, &err, (struct duration){0}, now);
+        return;
+    }
     /* Still queued in the store: tried again after the pause. */
     struct wall_time again_at = wall_time_add(now, PLAN_STORE_PAUSE);
     if (is_failure_of_the_store(failure)) {
@@ -400,6 +411,12 @@ void plan_finished(struct plan *plan, struct plan_execution *execution,
 struct execution plan_describe_retry(const struct plan_execution *retry, int64_t run_key,
                                      struct wall_time now) {
     return execution_describe(run_key, retry, now, EXECUTION_QUEUED);
+}
+
+void plan_drop(struct plan *plan, struct plan_execution *execution, struct wall_time now) {
+    struct plan_entry *entry = execution_detach(plan, execution);
+    plan->effects.free_execution(plan->effects.context, execution);
+    execution_after_detach(plan, entry, now);
 }
 
 void plan_retry_recorded(struct plan *plan, struct plan_execution *retry, struct wall_time now) {

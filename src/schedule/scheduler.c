@@ -70,6 +70,11 @@ static void handle_cancel(struct scheduler *scheduler, struct scheduler_cancel *
     plan_cancel(&scheduler->plan, execution, scheduler->now);
 }
 
+/* That the store fails, and that it works again, its writer says once. */
+static enum log_level level_of(const struct error *err) {
+    return err->kind == ERROR_STORE ? LOG_DEBUG : LOG_ERROR;
+}
+
 static void handle_recorded(struct scheduler *scheduler, struct record_step *step) {
     scheduler->writes_out--;
     struct plan_record *record = step->record;
@@ -89,7 +94,7 @@ static void handle_recorded(struct scheduler *scheduler, struct record_step *ste
     }
     if (!ok && step->write.err.kind != ERROR_STALE && step->write.err.kind != ERROR_NOT_FOUND &&
         step->write.err.kind != ERROR_CONFLICT) {
-        log_event(LOG_ERROR, "record_failed", LOG_FAILURE(&step->write.err));
+        log_event(level_of(&step->write.err), "record_failed", LOG_FAILURE(&step->write.err));
     }
     plan_recorded(&scheduler->plan, record, ok ? ERROR_NONE : step->write.err.kind, scheduler->now);
     record_step_free(step);
@@ -102,7 +107,7 @@ static void handle_started(struct scheduler *scheduler, struct flight *flight) {
         flight->parameters = flight->write.out_parameters;
         flight->write.out_parameters = NULL;
     } else {
-        log_event(LOG_ERROR, "start_failed", LOG_FAILURE(&flight->write.err));
+        log_event(level_of(&flight->write.err), "start_failed", LOG_FAILURE(&flight->write.err));
     }
     plan_started(&scheduler->plan, &flight->execution,
                  flight->write.ok ? ERROR_NONE : flight->write.err.kind, scheduler->now);
@@ -127,7 +132,8 @@ static void handle_finished(struct scheduler *scheduler, struct flight *flight) 
     free(flight->write.out_parameters);
     flight->write.out_parameters = NULL;
     if (!flight->write.ok && flight->write.err.kind != ERROR_NOT_FOUND) {
-        log_event(LOG_ERROR, "outcome_not_written", LOG_FAILURE(&flight->write.err));
+        log_event(level_of(&flight->write.err), "outcome_not_written",
+                  LOG_FAILURE(&flight->write.err));
         if (flight->write.err.kind == ERROR_INTERNAL) {
             flight_drop_result(flight); /* it never will be as it is */
         }
@@ -135,14 +141,19 @@ static void handle_finished(struct scheduler *scheduler, struct flight *flight) 
         scheduler->write_again_at = wall_time_add(scheduler->now, PLAN_STORE_PAUSE);
         return;
     }
+    bool is_recorded = flight->write.ok;
     settle_flight(scheduler, flight);
-    if (retry != NULL) {
+    if (retry != NULL && is_recorded) {
         plan_retry_recorded(&scheduler->plan, &retry->execution, scheduler->now);
+    } else if (retry != NULL) {
+        plan_drop(&scheduler->plan, &retry->execution, scheduler->now);
     }
 }
 
 static void write_outcomes_again(struct scheduler *scheduler) {
-    if (list_is_empty(&scheduler->unwritten) || scheduler->now.us < scheduler->write_again_at.us) {
+    int64_t left_us = scheduler->write_again_at.us - scheduler->now.us;
+    if (list_is_empty(&scheduler->unwritten) ||
+        (left_us > 0 && left_us <= PLAN_STORE_PAUSE.us)) { /* more: the clock went back */
         return;
     }
     struct list_node *node;
@@ -232,9 +243,7 @@ static void read_clocks(struct scheduler *scheduler) {
     scheduler->now = wall;
     if (step_us > CLOCK_STEP_US || step_us < -CLOCK_STEP_US) {
         log_event(LOG_WARNING, "clock_stepped", LOG_INTEGER("step_us", step_us));
-        if (step_us > 0) {
-            plan_clock_stepped(&scheduler->plan, wall);
-        }
+        plan_clock_stepped(&scheduler->plan, step_us, wall);
     }
 }
 

@@ -307,17 +307,28 @@ static void fold_log(const char *location) {
     sqlite_connection_close(&connection);
 }
 
+static bool are_one_file(const char *a, const char *b) {
+    struct stat of_a;
+    struct stat of_b;
+    return stat(a, &of_a) == 0 && stat(b, &of_b) == 0 && of_a.st_dev == of_b.st_dev &&
+           of_a.st_ino == of_b.st_ino;
+}
+
 /* No log of the store that goes may be left for the one that comes: SQLite would play it into that. `kept` is NULL
  * where nothing is kept. */
 static bool move_logs(const char *location, const char *kept, struct error *err) {
     const char *const endings[] = {"-wal", "-journal"};
     char *index CLEANUP(free_pointer) = with_ending(location, "-shm");
     unlink(index);
+    /* An earlier try has kept it, and its log. */
+    bool is_kept = kept != NULL && are_one_file(location, kept);
     bool ok = true;
     for (size_t i = 0; i < COUNT_OF(endings) && ok; i++) {
         char *log = with_ending(location, endings[i]);
         char *kept_log = with_ending(kept == NULL ? location : kept, endings[i]);
-        if (kept == NULL || !exists(log)) {
+        if (is_kept && !exists(log)) {
+            ok = true;
+        } else if (kept == NULL || !exists(log)) {
             ok = unlink(kept_log) == 0 || errno == ENOENT;
         } else {
             ok = rename(log, kept_log) == 0;

@@ -123,18 +123,22 @@ static void on_done(struct dispatch_job *job) {
     sem_post(&CONTAINER_OF(job, struct order, job)->done);
 }
 
-static struct order *submit(struct bed *bed, enum model_backend backend) {
+static struct order *submit_for(struct bed *bed, enum model_backend backend, int64_t timeout_us) {
     struct order *order = must_alloc_zeroed(1, sizeof *order);
     sem_init(&order->done, 0, 0);
     order->job = (struct dispatch_job){.model_name = "far",
                                        .parameters = "{}",
                                        .parameters_bytes = 2,
                                        .snapshot = snapshot_of("far", backend, 0),
-                                       .timeout = {60 * US_PER_SECOND},
+                                       .timeout = {timeout_us},
                                        .execution_key = 42,
                                        .done = on_done};
     dispatcher_submit(bed->keeper.dispatcher, &order->job);
     return order;
+}
+
+static struct order *submit(struct bed *bed, enum model_backend backend) {
+    return submit_for(bed, backend, 60 * US_PER_SECOND);
 }
 
 static void finish(struct order *order) {
@@ -181,6 +185,23 @@ static void a_backend_that_nobody_runs_fails_its_jobs(void **state) {
     finish(order);
 }
 
+static void a_job_that_no_worker_can_be_started_for_fails_in_its_time(void **state) {
+    struct bed *bed = *state;
+    dispatcher_stop(bed->keeper.dispatcher);
+    dispatcher_free(bed->keeper.dispatcher);
+    struct dispatcher_options options = {
+        .program = "/nowhere/orrery", .worker_count = 1, .clock = clock_system()};
+    struct error err;
+    assert_true(dispatcher_new(&options, &bed->keeper.dispatcher, &err));
+    assert_true(dispatcher_start(bed->keeper.dispatcher, &err));
+    struct order *order = submit_for(bed, MODEL_BACKEND_ONNX, 100 * US_PER_MS);
+    wait_for(&order->done);
+    assert_int_equal(order->job.status, EXECUTION_FAILED);
+    assert_int_equal(order->job.err.kind, ERROR_WORKER_CRASHED);
+    assert_non_null(strstr(order->job.err.message, "no worker could be started"));
+    finish(order);
+}
+
 static void stopping_takes_back_what_executors_have(void **state) {
     struct bed *bed = *state;
     struct order *order = submit(bed, MODEL_BACKEND_HTTP);
@@ -199,6 +220,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_job_that_is_cancelled_ends_so_whatever_comes_back, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_backend_that_nobody_runs_fails_its_jobs, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_job_that_no_worker_can_be_started_for_fails_in_its_time,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(stopping_takes_back_what_executors_have, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

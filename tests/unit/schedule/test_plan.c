@@ -163,7 +163,7 @@ static void a_step_of_the_clock_forward_is_downtime(void **state) {
     (void)state;
     struct world *world = world_minutely(OVERLAP_SKIP, CATCHUP_NONE);
     world->now = time_at("2027-01-01T05:00:30Z");
-    plan_clock_stepped(&world->plan, world->now);
+    plan_clock_stepped(&world->plan, 5 * 3600 * US_PER_SECOND, world->now);
     world_turn_to(world, world->now);
     assert_int_equal(world->ledger_count, 1);
     assert_int_equal(world->ledger[0].missed_count, 300);
@@ -210,6 +210,27 @@ static void a_failure_is_retried_with_backoff_and_then_given_up(void **state) {
     world_end_running(world, 0, EXECUTION_FAILED, ERROR_WORKER_CRASHED);
     assert_int_equal(world->ledger_count, 3);
     assert_int_equal(plan_next_wake(&world->plan).us, time_at("2028-01-01T00:00:00Z").us);
+    world_close(world);
+}
+
+static void a_clock_that_goes_back_makes_no_backoff_longer(void **state) {
+    (void)state;
+    struct world *world = world_new("2027-01-01T05:00:00Z");
+    struct run run = world_run("0 5 1 1 *");
+    run.retry = (struct retry_policy){
+        .max_attempts = 1, .backoff = {20 * US_PER_SECOND}, .max_backoff = {20 * US_PER_SECOND}};
+    run.next_run = world->now;
+    plan_put(&world->plan, world_entry(&run));
+    plan_begin(&world->plan, world->now);
+    world->random = 20 * US_PER_SECOND;
+    world_turn_to(world, world->now);
+    world_end_running(world, 0, EXECUTION_FAILED, ERROR_WORKER_CRASHED);
+    world->now = time_at("2027-01-01T04:00:00Z");
+    plan_clock_stepped(&world->plan, -3600 * US_PER_SECOND, world->now);
+    assert_int_equal(plan_next_wake(&world->plan).us, time_at("2027-01-01T04:00:20Z").us);
+    world_walk_to(world, time_at("2027-01-01T04:00:20Z"));
+    assert_int_equal(world->running_count, 1);
+    assert_int_equal(world->running[0]->attempt, 2);
     world_close(world);
 }
 
@@ -417,6 +438,7 @@ int main(void) {
         cmocka_unit_test(a_step_of_the_clock_forward_is_downtime),
         cmocka_unit_test(a_step_of_the_clock_back_never_fires_a_slot_again),
         cmocka_unit_test(a_failure_is_retried_with_backoff_and_then_given_up),
+        cmocka_unit_test(a_clock_that_goes_back_makes_no_backoff_longer),
         cmocka_unit_test(a_backoff_beyond_its_bound_is_the_bound),
         cmocka_unit_test(what_the_model_itself_refuses_is_not_retried),
         cmocka_unit_test(a_trigger_runs_beside_what_runs_and_counts_for_the_next_slot),

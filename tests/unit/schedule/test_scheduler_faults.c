@@ -1,6 +1,7 @@
 /* The scheduler beside a store that refuses, and beside more work than it takes. */
 #include "scheduler_bed.h"
 
+#include "observe/log.h"
 #include "schedule/plan.h"
 
 #include <pthread.h>
@@ -189,6 +190,45 @@ an_outcome_that_cannot_be_written_before_the_end_is_settled_by_the_next_start(vo
     bed_wait_for(bed, run.key, EXECUTION_FAILED, 1);
 }
 
+static void an_outcome_is_written_again_also_when_the_clock_went_back(void **state) {
+    struct bed *bed = *state;
+    struct run run = bed_minutely(bed, "endless");
+    run.enabled = false;
+    bed_create(bed, run);
+    struct waiter *trigger = bed_send_trigger(bed, &run, NULL, true);
+    bed_wait_for(bed, run.key, EXECUTION_RUNNING, 1);
+    int64_t key = bed_newest(bed, run.key).key;
+    struct capture capture;
+    capture_begin(&capture);
+    bed_execute(bed, "ALTER TABLE outcomes RENAME TO away");
+    struct waiter *cancel = bed_send_cancel(bed, run.key, key);
+    wait_until_logged(bed, &capture, "event=outcome_not_written", 1);
+    capture_end(&capture);
+    bed_execute(bed, "ALTER TABLE away RENAME TO outcomes");
+    bed_step(bed, -60 * MINUTE_US);
+    assert_int_equal(bed_take(cancel).execution.status, EXECUTION_CANCELLED);
+    assert_int_equal(bed_take(trigger).execution.status, EXECUTION_CANCELLED);
+}
+
+static void a_retry_that_was_not_recorded_is_in_nobodys_way(void **state) {
+    struct bed *bed = *state;
+    struct run run = bed_minutely(bed, "endless");
+    run.timeout = (struct duration){300 * US_PER_MS};
+    run.retry.max_attempts = 1;
+    run.retry.backoff = (struct duration){US_PER_SECOND};
+    bed_create(bed, run);
+    bed_pass(bed, MINUTE_US);
+    bed_wait_for(bed, run.key, EXECUTION_RUNNING, 1);
+    /* Somebody has been at the store by hand: the attempt is not under way any more. */
+    struct capture capture;
+    capture_begin(&capture);
+    bed_execute(bed, "DELETE FROM active");
+    wait_until_logged(bed, &capture, "event=execution_finished", 1);
+    capture_end(&capture);
+    bed_pass(bed, MINUTE_US);
+    bed_wait_for(bed, run.key, EXECUTION_TIMED_OUT, 1); /* the next slot's, not skipped */
+}
+
 /* --- starts ---------------------------------------------------------------------------------------- */
 
 static void a_start_that_the_store_could_not_take_is_tried_again(void **state) {
@@ -306,11 +346,14 @@ int main(void) {
         SCHEDULER_TEST(an_outcome_without_a_result_that_is_refused_alone_is_tried_again),
         SCHEDULER_TEST(
             an_outcome_that_cannot_be_written_before_the_end_is_settled_by_the_next_start),
+        SCHEDULER_TEST(an_outcome_is_written_again_also_when_the_clock_went_back),
+        SCHEDULER_TEST(a_retry_that_was_not_recorded_is_in_nobodys_way),
         SCHEDULER_TEST(triggers_are_refused_while_it_stops_and_what_runs_may_end),
         SCHEDULER_TEST(more_triggers_than_there_is_room_for_are_refused),
         SCHEDULER_TEST(what_cannot_be_read_at_the_start_is_told_and_starts_nothing),
         SCHEDULER_TEST(a_scheduler_without_descriptors_is_not_made),
         SCHEDULER_TEST(a_start_that_the_store_could_not_take_is_tried_again),
     };
+    log_set_level(LOG_DEBUG); /* that a write failed is told there */
     return cmocka_run_group_tests(tests, bed_setup_models, bed_teardown_models);
 }

@@ -430,9 +430,10 @@ static void step_clock(struct simulation *sim) {
     if (chance(sim, 50)) {
         sim->now.us -= step_us;
         sim->clock_stepped = true; /* a time that had come may be still to come again */
+        plan_clock_stepped(&sim->plan, -step_us, sim->now);
     } else {
         sim->now.us += step_us;
-        plan_clock_stepped(&sim->plan, sim->now);
+        plan_clock_stepped(&sim->plan, step_us, sim->now);
     }
 }
 
