@@ -186,6 +186,26 @@ class Fleet:
                 assert answer.status_code in (404, 500, 503), answer.text
                 self.refused += 1
 
+    def control(self, api, run, what):
+        """What people do to a run: none of it changes which slots are owed."""
+        path = f"/api/scheduled/{run.run_id}"
+        if what == "change":
+            answer = api.put(path, json={"note": "changed", "priority": self.serial % 10, "timeout": "30s"})
+        elif what == "pause":
+            answer = api.post(path + "/pause", json={"note": "for a moment"})
+            time.sleep(0.05)
+            if answer.status_code == 200:
+                answer = api.post(path + "/resume")
+        elif what == "backfill":
+            answer = api.post(path + "/backfills", json={
+                "from": time_text(run.first - 120), "to": time_text(run.first - 90), "parallelism": 4})
+        else:
+            running = api.get(path + "/executions", params={"status": "running", "limit": 1})
+            answer = running
+            if running.status_code == 200 and running.json():
+                answer = api.post(f"/api/executions/{running.json()[0]['execution_id']}/cancel")
+        assert answer.status_code in (200, 201, 404, 409, 500, 503), answer.text
+
     # --- load
 
     def _call(self, work):
@@ -217,7 +237,13 @@ class Fleet:
             if run is not None and not run.stays and len(self.runs) > keep:
                 self.delete(api, run)
 
-        self.callers = [threading.Thread(target=self._call, args=(work,)) for work in (trigger, trigger, change)]
+        def control(api):
+            run = self._pick(random.randrange(1 << 30))
+            if run is not None:
+                self.control(api, run, random.choice(("change", "change", "pause", "backfill", "cancel")))
+
+        self.callers = [threading.Thread(target=self._call, args=(work,))
+                        for work in (trigger, trigger, change, control)]
         for caller in self.callers:
             caller.start()
 
@@ -249,6 +275,8 @@ class Fleet:
                     self.counts.note("twice", f"run {run['name']} was refused and is there")
                 self.runs[run_id] = Run(run, int(run["name"].split("/")[1]))
                 self.runs[run_id].slow = run["model_name"] != "line"
+            if run["paused_at"] is not None:  # who paused it was cut off before the end of the pause
+                assert api.post(f"/api/scheduled/{run_id}/resume").status_code == 200
         self.uncertain.clear()
         self.deleting.clear()
 
