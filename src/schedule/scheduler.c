@@ -82,11 +82,16 @@ static void handle_recorded(struct scheduler *scheduler, struct record_step *ste
     struct scheduler_trigger *trigger = flight == NULL ? NULL : flight->trigger;
     bool ok = step->write.ok;
     if (ok && flight != NULL) {
-        flight->parameters = step->write.out_parameters;
-        step->write.out_parameters = NULL;
+        const struct execution *recorded =
+            &step->store_record.executions[step->store_record.execution_count - 1];
+        if (recorded->status == EXECUTION_RUNNING) {
+            /* Who has to wait gets them when it starts: thousands may wait. */
+            flight->parameters = step->write.out_parameters;
+            step->write.out_parameters = NULL;
+        }
         if (trigger != NULL && !trigger->wait) {
             flight->trigger = NULL;
-            answer_trigger(trigger, &step->store_record.executions[0], NULL);
+            answer_trigger(trigger, recorded, NULL);
         }
     }
     if (!ok && flight != NULL) {

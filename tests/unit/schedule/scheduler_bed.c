@@ -58,6 +58,9 @@ void bed_start_models(struct bed *bed) {
                                      &bed->repository, &err));
     dispatcher_set_repository(bed->dispatcher, bed->repository);
     assert_true(dispatcher_start(bed->dispatcher, &err));
+    while (sem_trywait(&bed->scanned) == 0) {
+        /* what an earlier repository has left */
+    }
     assert_true(model_repository_start(bed->repository, on_scanned, &bed->scanned, &err));
     while (sem_wait(&bed->scanned) != 0) {
     }
