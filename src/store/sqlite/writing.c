@@ -15,6 +15,7 @@
 /* Every statement that writes. Parameters are numbered in the order of the struct's fields. */
 const char *const sqlite_writing_sql[] = {
     [WRITE_BEGIN] = "BEGIN IMMEDIATE",
+    [WRITE_BEGIN_READING] = "BEGIN",
     [WRITE_COMMIT] = "COMMIT",
     [WRITE_SAVEPOINT] = "SAVEPOINT write_of_many",
     [WRITE_RELEASE] = "RELEASE write_of_many",
