@@ -169,7 +169,7 @@ bool sqlite_statement(struct sqlite_connection *connection, size_t index,
 
 bool sqlite_run(struct sqlite_connection *connection, sqlite3_stmt *statement, struct error *err) {
     int code = sqlite3_step(statement);
-    bool ok = code == SQLITE_DONE || code == SQLITE_ROW;
+    bool ok = code == SQLITE_DONE;
     if (!ok) {
         sqlite_fail(connection->db, code, err);
     }
