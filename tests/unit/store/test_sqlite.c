@@ -381,6 +381,10 @@ static void a_store_of_version_1_opens_and_keeps_everything(void **state) {
     assert_null(run.note);
     assert_int_equal(run.retry.non_retryable, 0);
     assert_int_equal(world_get_run(&world, bobs_key).next_run.us, INT64_C(1800000310000000));
+    /* No slot that it has recorded comes again, were the clock to go back: the newest of the schedule's own, also of one
+     * that has not ended. */
+    assert_int_equal(run.settled_until.us, INT64_C(1800000008000000));
+    assert_int_equal(world_get_run(&world, bobs_key).settled_until.us, INT64_C(1800000009000000));
 
     struct execution *page;
     size_t count;
