@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -96,6 +97,7 @@ static void every_write_survives_every_call_that_fails(void **state) {
     struct execution retry = record.executions[0];
     retry.run_key = run.key;
     retry.status = EXECUTION_SUCCEEDED;
+    retry.model_version = 4;
     struct store_write finish = {.kind = STORE_FINISH, .execution = &retry};
     write_fails_at_each_call(&world, &finish);
 
@@ -527,6 +529,70 @@ static void a_restore_on_a_failing_disk_is_the_one_or_the_other(void **state) {
     }
 }
 
+/* A restore that was decided, and a daemon that starts while calls fail: it does not start on the wrong store. */
+static void a_start_with_a_restore_to_finish_survives_every_call_that_fails(void **state) {
+    const char *path = *state;
+    char file[NAME_BYTES];
+    beside(path, ".backup", file);
+    bool failed = true;
+    for (int calls = 0; failed && calls < CALLS_MAXIMUM; calls++) {
+        struct store_options options = {.location = path, .exclusive = true};
+        struct store *store = NULL;
+        struct error err;
+        struct world world;
+        remove_store(path);
+        world_open(&world, path);
+        world_create_run(&world);
+        assert_true(store_backup(path, file, NULL, &err));
+        world_create_run(&world);
+        world_close(&world);
+        assert_true(store_stage_restore(path, file, NULL, &err));
+        failing_calls_begin(calls);
+        bool ok = store_open(&options, &store, &err);
+        failed = failing_calls_end();
+        assert_true(ok || failed);
+        store_close(store);
+        assert_is_store(path, 1);
+        assert_false(store_restore_is_staged(path));
+    }
+    assert_false(failed);
+}
+
+/* A disk that can only be read, on which SQLite cannot make its files. */
+static void a_backup_of_what_cannot_be_written_survives_every_call_that_fails(void **state) {
+    const char *path = *state;
+    char folder[NAME_BYTES];
+    char target_folder[NAME_BYTES];
+    char file[NAME_BYTES];
+    struct world world;
+    world_open(&world, path);
+    world_create_run(&world);
+    world_close(&world);
+    const char *target = place_make();
+    beside(target, ".backup", file);
+    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path), path);
+    snprintf(target_folder, sizeof target_folder, "%.*s", (int)(strrchr(target, '/') - target),
+             target);
+    assert_int_equal(chmod(path, 0444) + chmod(folder, 0555) + chmod(target_folder, 0777), 0);
+    bool is_root = geteuid() == 0; /* whom no mode keeps out */
+    bool failed = true;
+    for (int calls = 0; failed && calls < CALLS_MAXIMUM; calls++) {
+        struct error err;
+        unlink(file);
+        assert_true(!is_root || seteuid(65534) == 0);
+        failing_calls_begin(calls);
+        bool ok = store_backup(path, file, NULL, &err);
+        failed = failing_calls_end();
+        assert_true(!is_root || seteuid(0) == 0);
+        assert_true(ok || failed);
+        assert_true(!ok || access(file, F_OK) == 0);
+    }
+    assert_false(failed);
+    assert_int_equal(chmod(folder, 0700), 0);
+    assert_is_store(file, 1);
+    place_discard(target);
+}
+
 static void what_the_system_says_comes_with_advice(void **state) {
     const struct {
         int with_errno;
@@ -584,6 +650,8 @@ int main(void) {
         PLACE_TEST(a_backup_survives_every_call_that_fails),
         PLACE_TEST(a_restore_survives_every_call_that_fails),
         PLACE_TEST(a_restore_on_a_failing_disk_is_the_one_or_the_other),
+        PLACE_TEST(a_start_with_a_restore_to_finish_survives_every_call_that_fails),
+        PLACE_TEST(a_backup_of_what_cannot_be_written_survives_every_call_that_fails),
         PLACE_TEST(what_the_system_says_comes_with_advice),
         PLACE_TEST(looking_for_the_daemon_survives_every_call_that_fails),
     };
