@@ -140,6 +140,17 @@ static void every_write_survives_every_call_that_fails(void **state) {
     backfill.cancelled_at = world_now(&world);
     struct store_write cancel = {.kind = STORE_CANCEL_BACKFILL, .backfill = &backfill};
     write_fails_at_each_call(&world, &cancel);
+    /* One whose slots are all recorded, the last under way. */
+    backfill.key = world_key(&world);
+    backfill.cancelled_at = WALL_TIME_NONE;
+    world_write(&world, &create_backfill);
+    record.executions[0] = world_execution(&world, 6, EXECUTION_RUNNING);
+    record.executions[0].trigger = TRIGGER_BACKFILL;
+    record.backfill_key = backfill.key;
+    record.backfill_next = WALL_TIME_NONE;
+    world_write(&world, &write);
+    backfill.cancelled_at = world_now(&world);
+    write_fails_at_each_call(&world, &cancel);
 
     struct api_key key = {.id = "0123456789abcdef", .owner = "carol", .revoked_at = WALL_TIME_NONE};
     struct store_write create_key = {.kind = STORE_CREATE_API_KEY, .api_key = &key};
@@ -191,7 +202,7 @@ static void retention_survives_every_call_that_fails(void **state) {
     int64_t now_us = world.now_us;
     struct run_totals totals;
     struct error err;
-    for (int calls = 0; calls < 150; calls++) {
+    for (int calls = 0; calls < 220; calls++) {
         /* By count, or by age (in the test's time, all of them are of today) and bytes. */
         bool sweeps = calls % 2 == 1;
         world.options.retention_count = sweeps ? 0 : 2;
@@ -370,6 +381,46 @@ static void every_read_survives_every_call_that_fails(void **state) {
         }
         assert_false(failed);
     }
+    world_close(&world);
+}
+
+/* A history that is too long to be gone through by its links, and is looked through in order of time. */
+static void a_search_in_a_long_history_survives_every_call_that_fails(void **state) {
+    enum { LONG = 10050 };
+    struct world world;
+    world_open(&world, *state);
+    struct reading reading = {.world = &world, .run_key = world_create_run(&world)};
+    int64_t other_run_key = world_create_run(&world);
+    struct store_record *records = must_alloc_zeroed(LONG, sizeof *records);
+    struct store_write *writes = must_alloc_zeroed(LONG, sizeof *writes);
+    struct volley volley = {0};
+    for (int i = 0; i < LONG; i++) {
+        records[i].executions[0] = world_execution(&world, world.now_us, EXECUTION_SKIPPED);
+        records[i].execution_count = 1;
+        writes[i] =
+            (struct store_write){.kind = STORE_RECORD,
+                                 .run_key = i > 0 && i < 5 ? other_run_key : reading.run_key,
+                                 .record = &records[i]};
+        volley_submit(&world, &volley, &writes[i]);
+    }
+    volley_wait(&volley, LONG);
+    reading.execution_key = records[5].executions[0].key;
+    bool failed = true;
+    int calls = 9990; /* the links before are one like the other */
+    for (; failed && calls < 9990 + CALLS_MAXIMUM; calls++) {
+        struct error err;
+        world_reopen(&world);
+        failing_calls_begin(calls);
+        bool ok = list_executions_of_a_number(&reading, &err);
+        failed = failing_calls_end();
+        assert_true(ok || (failed && err.kind == ERROR_STORE));
+        assert_true(list_executions_of_a_number(&reading, &err));
+        arena_reset(&world.arena);
+    }
+    assert_false(failed);
+    assert_true(calls > 10005);
+    free(records);
+    free(writes);
     world_close(&world);
 }
 
@@ -646,6 +697,7 @@ int main(void) {
         PLACE_TEST(a_refused_step_survives_every_call_that_fails),
         PLACE_TEST(retention_survives_every_call_that_fails),
         PLACE_TEST(every_read_survives_every_call_that_fails),
+        PLACE_TEST(a_search_in_a_long_history_survives_every_call_that_fails),
         PLACE_TEST(opening_survives_every_call_that_fails),
         PLACE_TEST(a_backup_survives_every_call_that_fails),
         PLACE_TEST(a_restore_survives_every_call_that_fails),

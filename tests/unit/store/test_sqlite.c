@@ -208,6 +208,14 @@ static void every_failure_of_sqlites_is_a_sentence(void **state) {
         assert_int_equal(err.kind, ERROR_STORE);
         assert_contains(err.message, cases[i].words);
     }
+    sqlite3 *db;
+    struct sqlite_connection connection = {0};
+    struct error err;
+    assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
+    connection.db = db;
+    assert_false(sqlite_execute(&connection, "SELEKT", &err));
+    assert_contains(err.message, "a bug in orrery");
+    sqlite3_close(db);
 }
 
 static void a_file_without_a_folder_in_its_name_lies_here(void **state) {
@@ -531,6 +539,10 @@ static void a_write_that_the_schema_refuses_is_not_the_stores_failure(void **sta
         volley_submit(&world, &volley, &writes[i]);
     }
     volley_wait(&volley, COUNT_OF(runs));
+    struct run alone = runs[1];
+    alone.key = world_key(&world);
+    struct store_write write = {.kind = STORE_CREATE_RUN, .run = &alone};
+    assert_int_equal(world_write_fails(&world, &write), ERROR_INTERNAL);
     log_set_level(LOG_INFO);
     assert_true(writes[0].ok);
     assert_false(writes[1].ok);
