@@ -167,7 +167,7 @@ static bool check_sweep(struct store_session *session, struct wall_time now, str
                           value_integer(retention->sweep_key))) {
             return false;
         }
-        retention->sweeping_age = retention->sweeping_age && retention->oldest_key != 0 &&
+        retention->sweeping_age = retention->sweeping_age && /* there is one: the newest stays */
                                   identity_us(retention->oldest_key) < now.us - retention->age.us;
     }
     return true;
