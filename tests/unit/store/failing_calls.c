@@ -20,7 +20,7 @@ static atomic_int failure_code; /* 0: what is usual for the function */
 static atomic_bool failed;
 
 static _Atomic(const char *) act_before;
-static void (*act)(void *context);
+static void (*act_wanted)(void *context);
 static void *act_context;
 
 static void begin(const char *name, int calls, int count, int code) {
@@ -40,8 +40,8 @@ void failing_calls_begin(int calls) { failing_calls_begin_many(calls, 1, EIO); }
 
 void failing_calls_begin_of(const char *name, int count, int code) { begin(name, 0, count, code); }
 
-void failing_calls_act_before(const char *name, void (*what)(void *context), void *context) {
-    act = what;
+void failing_calls_act_before(const char *name, void (*act)(void *context), void *context) {
+    act_wanted = act;
     act_context = context;
     atomic_store(&act_before, name);
 }
@@ -56,7 +56,7 @@ static bool fails(const char *name, int *code) {
     const char *awaited = atomic_load(&act_before);
     if (awaited != NULL && strcmp(awaited, name) == 0 &&
         atomic_compare_exchange_strong(&act_before, &awaited, NULL)) {
-        act(act_context);
+        act_wanted(act_context);
     }
     const char *named = atomic_load(&only);
     if (!atomic_load(&on) || (named != NULL && strcmp(named, name) != 0) ||
