@@ -202,6 +202,26 @@ static void a_log_that_cannot_be_folded_is_kept_with_its_store(void **state) {
     assert_int_equal(count_runs(*state), 1);
 }
 
+/* As an earlier try left it that ended after it had kept the store and its log. */
+static void a_log_that_was_kept_stays_when_the_restore_is_tried_again(void **state) {
+    char file[NAME_BYTES];
+    char kept[NAME_BYTES];
+    char log[NAME_BYTES];
+    char kept_log[NAME_BYTES];
+    struct error err;
+    beside(*state, ".before-restore", kept);
+    make_store(*state, 1);
+    must(store_backup(*state, beside(*state, ".backup", file), NULL, &err), &err);
+    make_crashed_store(*state, 5);
+    must(store_stage_restore(*state, file, NULL, &err), &err);
+    assert_int_equal(rename(beside(*state, "-wal", log), beside(kept, "-wal", kept_log)), 0);
+    assert_int_equal(link(*state, kept), 0);
+    must(store_finish_restore(*state, &err), &err);
+    assert_true(exists(kept, "-wal"));
+    assert_int_equal(count_runs(kept), 6);
+    assert_int_equal(count_runs(*state), 1);
+}
+
 /* --- locks and signals ----------------------------------------------------------------------------------- */
 
 static void migrate(void *location) {
@@ -262,6 +282,7 @@ int main(void) {
         PLACE_TEST(a_backup_waits_while_its_file_is_held),
         PLACE_TEST(a_log_is_folded_into_the_store_that_goes),
         PLACE_TEST(a_log_that_cannot_be_folded_is_kept_with_its_store),
+        PLACE_TEST(a_log_that_was_kept_stays_when_the_restore_is_tried_again),
         PLACE_TEST(who_waited_for_a_migration_does_not_migrate_again),
         PLACE_TEST(a_signal_does_not_end_the_wait_for_a_turn_or_an_answer),
         PLACE_TEST(a_lock_that_another_has_is_told_by_either_errno),
