@@ -13,6 +13,7 @@ help:
 	@echo 'make soak     build, kill and stop the daemon CYCLES times under load ($(CYCLES)), count every slot'
 	@echo 'make bench    build for speed and run the benchmarks'
 	@echo 'make simulate run the scheduler through SEEDS ($(SEEDS)) simulated histories, from FIRST_SEED ($(FIRST_SEED))'
+	@echo 'make coverage how much of src/cron, src/schedule and src/store the unit tests go through'
 	@echo 'make lint     formatting, static analysis, file lengths'
 	@echo 'make format   format the C files in place'
 	@echo 'make fuzz     run each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
@@ -45,6 +46,10 @@ bench:
 simulate: build
 	@build/tests/unit/schedule_test_simulation $(FIRST_SEED) $(SEEDS)
 
+coverage:
+	@script/setup coverage
+	@exec script/coverage
+
 lint: build
 	@exec script/lint
 
@@ -59,6 +64,6 @@ install: build
 	@meson install -C build
 
 clean:
-	rm -rf build build-asan build-tsan build-fuzz build-release
+	rm -rf build build-asan build-coverage build-fuzz build-release build-tsan
 
-.PHONY: help setup build run test soak bench simulate lint format fuzz install clean
+.PHONY: help setup build run test soak bench simulate coverage lint format fuzz install clean

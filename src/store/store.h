@@ -206,7 +206,7 @@ struct store_record {
     size_t execution_count;
     bool advances;
     struct wall_time next_run;      /* NONE: no further slot */
-    struct wall_time settled_until; /* the newest slot that this settles */
+    struct wall_time settled_until; /* the newest slot that this settles, if it advances */
     bool disables;                  /* a one-shot run has fired; raises the revision */
     const char *parameters;         /* for this once instead of the run's; NULL: the run's */
     int64_t backfill_key; /* other than 0: the executions are this backfill's, which moves on to

@@ -240,8 +240,22 @@ static void a_backfill_can_be_cancelled_until_its_last_execution_has_ended(void 
         } else {
             world_write(world, &cancel);
             assert_int_equal(get(world, backfill.key).cancelled_at.us, 777);
+            cancelled.cancelled_at.us = 888; /* once */
+            assert_int_equal(world_write_fails(world, &cancel), ERROR_CONFLICT);
+            assert_int_equal(get(world, backfill.key).cancelled_at.us, 777);
         }
     }
+}
+
+static void the_backfill_of_a_deleted_run_cannot_be_cancelled(void **state) {
+    struct world *world = *state;
+    int64_t run_key = world_create_run(world);
+    struct backfill backfill = create(world, run_key);
+    struct store_write delete = {.kind = STORE_DELETE_RUN, .run_key = run_key};
+    world_write(world, &delete);
+    struct backfill cancelled = {.key = backfill.key, .cancelled_at = {777}};
+    struct store_write cancel = {.kind = STORE_CANCEL_BACKFILL, .backfill = &cancelled};
+    assert_int_equal(world_write_fails(world, &cancel), ERROR_NOT_FOUND);
 }
 
 struct loaded {
@@ -356,6 +370,7 @@ size_t conformance_backfill_tests(struct CMUnitTest *out_tests) {
         cmocka_unit_test(a_backfill_counts_its_slots_by_status),
         cmocka_unit_test(a_cancelled_backfill_records_nothing_more),
         cmocka_unit_test(a_backfill_can_be_cancelled_until_its_last_execution_has_ended),
+        cmocka_unit_test(the_backfill_of_a_deleted_run_cannot_be_cancelled),
         cmocka_unit_test(the_scheduler_loads_backfills_that_go_on),
         cmocka_unit_test(backfills_are_listed_newest_first_in_pages),
         cmocka_unit_test(history_in_bounds_of_time_has_backfills_of_slots_to_come),

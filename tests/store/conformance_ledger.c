@@ -168,6 +168,52 @@ static void a_schedule_moves_on_and_ends(void **state) {
                      2); /* so that a change prepared before does not enable it again */
 }
 
+/* What the scheduler must not fire again, wherever the clock has gone. */
+static void a_run_knows_the_newest_slot_that_has_its_record(void **state) {
+    struct world *world = *state;
+    int64_t run_key = world_create_run(world);
+    int64_t other_run_key = world_create_run(world);
+    assert_true(wall_time_is_none(world_get_run(world, run_key).settled_until));
+    const struct {
+        int64_t slot_us; /* of the execution */
+        struct wall_time settles;
+        bool advances;
+        int64_t expected_us;
+    } steps[] = {
+        {2 * hour_us, {2 * hour_us}, true, 2 * hour_us},
+        {3 * hour_us, {5 * hour_us}, true, 5 * hour_us},  /* a gap from 3 to 5 */
+        {6 * hour_us, {6 * hour_us}, false, 5 * hour_us}, /* by hand */
+        {7 * hour_us, WALL_TIME_NONE, true, 5 * hour_us},
+        {8 * hour_us, {4 * hour_us}, true, 5 * hour_us}, /* it never goes back */
+    };
+    for (size_t i = 0; i < COUNT_OF(steps); i++) {
+        struct store_record record = {
+            .executions = {world_execution(world, steps[i].slot_us, EXECUTION_SKIPPED)},
+            .execution_count = 1,
+            .advances = steps[i].advances,
+            .next_run = {9 * hour_us},
+            .settled_until = steps[i].settles};
+        struct store_write write = {.kind = STORE_RECORD, .run_key = run_key, .record = &record};
+        world_write(world, &write);
+        assert_int_equal(world_get_run(world, run_key).settled_until.us, steps[i].expected_us);
+    }
+    /* What is refused settles nothing: a slot of the gap, and one that is recorded. */
+    const int64_t refused_us[] = {4 * hour_us, 7 * hour_us};
+    for (size_t i = 0; i < COUNT_OF(refused_us); i++) {
+        struct store_record again = {
+            .executions = {world_execution(world, refused_us[i], EXECUTION_SKIPPED)},
+            .execution_count = 1,
+            .advances = true,
+            .next_run = {9 * hour_us},
+            .settled_until = {8 * hour_us}};
+        struct store_write write = {.kind = STORE_RECORD, .run_key = run_key, .record = &again};
+        assert_int_equal(world_write_fails(world, &write), ERROR_CONFLICT);
+    }
+    world_reopen(world);
+    assert_int_equal(world_get_run(world, run_key).settled_until.us, 5 * hour_us);
+    assert_true(wall_time_is_none(world_get_run(world, other_run_key).settled_until));
+}
+
 /* --- parameters ------------------------------------------------------------------------------------ */
 
 static void an_execution_gets_the_parameters_of_its_run_or_its_own(void **state) {
@@ -688,6 +734,7 @@ size_t conformance_ledger_tests(struct CMUnitTest *out_tests) {
         cmocka_unit_test(a_refused_step_of_two_changes_nothing),
         cmocka_unit_test(a_step_checks_the_run_as_the_sender_knew_it),
         cmocka_unit_test(a_schedule_moves_on_and_ends),
+        cmocka_unit_test(a_run_knows_the_newest_slot_that_has_its_record),
         cmocka_unit_test(an_execution_gets_the_parameters_of_its_run_or_its_own),
         cmocka_unit_test(an_execution_is_started_once),
         cmocka_unit_test(nothing_is_started_for_a_deleted_run),

@@ -150,12 +150,42 @@ static void version_timeout_and_backoff_are_those_at_the_record(void **state) {
     assert_int_equal(world_get_execution(world, late.key).model_version, 5);
 }
 
+/* By its version, by its digest, by both or neither; and many executions by the same. */
+static void an_execution_tells_which_file_of_the_model_ran(void **state) {
+    struct world *world = *state;
+    int64_t run_key = world_create_run(world);
+    const struct {
+        uint32_t version;
+        bool has_digest;
+        unsigned char digest_byte;
+    } files[] = {{3, true, 0xab}, {0, true, 0xab}, {3, false, 0},  {0, false, 0},
+                 {3, true, 0xab}, {3, true, 0xcd}, {0, true, 0xab}};
+    int64_t keys[COUNT_OF(files)];
+    for (size_t i = 0; i < COUNT_OF(files); i++) {
+        struct execution execution =
+            world_execution(world, (int64_t)i * US_PER_SECOND, EXECUTION_SUCCEEDED);
+        execution.model_version = files[i].version;
+        execution.has_model_digest = files[i].has_digest;
+        memset(execution.model_digest, files[i].digest_byte, sizeof execution.model_digest);
+        keys[i] = world_record(world, run_key, &execution);
+    }
+    for (size_t i = 0; i < COUNT_OF(files); i++) {
+        struct execution read = world_get_execution(world, keys[i]);
+        assert_int_equal(read.model_version, files[i].version);
+        assert_int_equal(read.has_model_digest, files[i].has_digest);
+        for (size_t at = 0; files[i].has_digest && at < sizeof read.model_digest; at++) {
+            assert_int_equal(read.model_digest[at], files[i].digest_byte);
+        }
+    }
+}
+
 size_t conformance_pinned_tests(struct CMUnitTest *out_tests) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_change_leaves_the_parameters_of_what_waits),
         cmocka_unit_test(a_refused_change_leaves_the_parameters_too),
         cmocka_unit_test(a_retry_runs_with_the_parameters_of_its_first_attempt),
         cmocka_unit_test(version_timeout_and_backoff_are_those_at_the_record),
+        cmocka_unit_test(an_execution_tells_which_file_of_the_model_ran),
     };
     memcpy(out_tests, tests, sizeof tests);
     return COUNT_OF(tests);

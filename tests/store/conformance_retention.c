@@ -134,7 +134,9 @@ static void old_executions_are_removed(void **state) {
     int64_t made[60];
     world->now_us = now_us - 100 * day_us;
     identity_source_init(&world->keys, 0);
-    execute(world, run_key, 700, NULL);
+    execute(world, run_key, 350, NULL);
+    struct execution late = world_execution(world, world->now_us, EXECUTION_SKIPPED);
+    execute(world, run_key, 350, NULL);
     execute(world, idle_run_key, 20, NULL);
     struct execution missed = world_execution(world, world->now_us, EXECUTION_MISSED);
     missed.missed_from.us = 1;
@@ -160,6 +162,29 @@ static void old_executions_are_removed(void **state) {
     execute(world, idle_run_key, 3, made);
     assert_int_equal(history_of(world, idle_run_key, keys, COUNT_OF(keys)), 3);
     assert_int_equal(keys[2], made[0]);
+    /* What is written only now, from among those that are gone, harms no history and counts once. */
+    world_record(world, run_key, &late);
+    assert_int_equal(history_of(world, run_key, keys, COUNT_OF(keys)), 60);
+    bounds(world, 90 * day_us, 100, 0);
+    for (int i = 0; totals_of(world, run_key).removed < 702 && i < 20000; i++) {
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    assert_int_equal(totals_of(world, run_key).removed, 702);
+    assert_int_equal(totals_of(world, run_key).count[EXECUTION_SKIPPED], 1);
+    /* What is left has room within the bound by count, too. */
+    execute(world, run_key, 3, made);
+    world_reopen(world);
+    assert_int_equal(history_of(world, run_key, keys, COUNT_OF(keys)), 63);
+    assert_int_equal(totals_of(world, run_key).removed, 702);
+}
+
+static void an_empty_history_is_within_its_bounds(void **state) {
+    struct world *world = *state;
+    bounds(world, day_us, 1, 4096);
+    int64_t run_key = world_create_run(world);
+    world_reopen(world);
+    assert_int_equal(world_get_run(world, run_key).key, run_key);
+    assert_int_equal(totals_of(world, run_key).removed, 0);
 }
 
 static void what_has_not_ended_stays_and_so_does_what_is_newer(void **state) {
@@ -209,6 +234,7 @@ size_t conformance_retention_tests(struct CMUnitTest *out_tests) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_runs_history_is_kept_within_its_count),
         cmocka_unit_test(old_executions_are_removed),
+        cmocka_unit_test(an_empty_history_is_within_its_bounds),
         cmocka_unit_test(what_has_not_ended_stays_and_so_does_what_is_newer),
         cmocka_unit_test(the_newest_execution_of_all_stays),
     };

@@ -110,6 +110,34 @@ static void long_names_read_back_as_they_were(void **state) {
     }
 }
 
+static void many_names_are_kept_apart(void **state) {
+    enum { NAMES = 300 };
+    struct world *world = *state;
+    int64_t keys[NAMES];
+    char name[24];
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < NAMES; i++) {
+            struct run run = world_run(world);
+            snprintf(name, sizeof name, "somebody-%d", i);
+            run.owner = name;
+            keys[i] = world_create(world, &run);
+        }
+    }
+    for (int i = 0; i < NAMES; i++) {
+        snprintf(name, sizeof name, "somebody-%d", i);
+        assert_string_equal(world_get_run(world, keys[i]).owner, name);
+        struct run_filter filter = {.owner = name, .limit = 1};
+        struct run *runs;
+        size_t count;
+        uint64_t total;
+        struct error err;
+        assert_true(
+            store_list_runs(world->reader, &filter, &world->arena, &runs, &count, &total, &err));
+        assert_int_equal(total, 2);
+        arena_reset(&world->arena);
+    }
+}
+
 static void a_large_run_reads_back_as_it_was(void **state) {
     struct world *world = *state;
     size_t size_bytes = 3 << 20;
@@ -583,10 +611,37 @@ static void readers_see_whole_moments_while_others_write(void **state) {
     }
 }
 
+static uint64_t count_runs(struct world *world) {
+    struct run_filter filter = {.limit = 1};
+    struct run *runs;
+    size_t count;
+    uint64_t total;
+    struct error err;
+    assert_true(
+        store_list_runs(world->reader, &filter, &world->arena, &runs, &count, &total, &err));
+    return total;
+}
+
+static void reads_as_one_nest_and_last_until_the_outermost_ends(void **state) {
+    struct world *world = *state;
+    struct error err;
+    world_create_run(world);
+    assert_true(store_reader_begin(world->reader, &err));
+    assert_int_equal(count_runs(world), 1);
+    world_create_run(world);
+    assert_true(store_reader_begin(world->reader, &err));
+    assert_int_equal(count_runs(world), 1);
+    store_reader_end(world->reader);
+    assert_int_equal(count_runs(world), 1);
+    store_reader_end(world->reader);
+    assert_int_equal(count_runs(world), 2);
+}
+
 size_t conformance_run_tests(struct CMUnitTest *out_tests) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_created_run_reads_back_as_it_was),
         cmocka_unit_test(long_names_read_back_as_they_were),
+        cmocka_unit_test(many_names_are_kept_apart),
         cmocka_unit_test(a_large_run_reads_back_as_it_was),
         cmocka_unit_test(what_is_not_there_is_not_found),
         cmocka_unit_test(a_run_is_created_once),
@@ -605,6 +660,7 @@ size_t conformance_run_tests(struct CMUnitTest *out_tests) {
         cmocka_unit_test(writes_are_answered_in_order_and_see_each_other),
         cmocka_unit_test(every_write_is_answered_when_the_store_stops),
         cmocka_unit_test(readers_see_whole_moments_while_others_write),
+        cmocka_unit_test(reads_as_one_nest_and_last_until_the_outermost_ends),
     };
     memcpy(out_tests, tests, sizeof tests);
     return COUNT_OF(tests);

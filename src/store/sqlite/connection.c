@@ -30,11 +30,18 @@ static const char reading_pragmas[] = "PRAGMA query_only = ON;"
                                       "PRAGMA temp_store = MEMORY;"
                                       "PRAGMA cache_size = -1024;";
 
+/* Some damage of the header has no code of its own. */
+static bool is_unknown_format(sqlite3 *db, int code) {
+    return code == SQLITE_ERROR && strcmp(sqlite3_errmsg(db), "unsupported file format") == 0;
+}
+
 bool sqlite_fail(sqlite3 *db, int code, struct error *err) {
     int saved_errno = db == NULL ? 0 : sqlite3_system_errno(db);
     int primary = code & 0xff;
     if (primary == SQLITE_IOERR && (saved_errno == ENOSPC || saved_errno == EDQUOT)) {
         primary = SQLITE_FULL;
+    } else if (is_unknown_format(db, code)) {
+        primary = SQLITE_CORRUPT;
     }
     switch (primary) {
     case SQLITE_FULL:
@@ -169,7 +176,7 @@ bool sqlite_statement(struct sqlite_connection *connection, size_t index,
 
 bool sqlite_run(struct sqlite_connection *connection, sqlite3_stmt *statement, struct error *err) {
     int code = sqlite3_step(statement);
-    bool ok = code == SQLITE_DONE || code == SQLITE_ROW;
+    bool ok = code == SQLITE_DONE;
     if (!ok) {
         sqlite_fail(connection->db, code, err);
     }

@@ -33,7 +33,7 @@ void sqlite_connection_close(struct sqlite_connection *connection);
 MUST_CHECK bool sqlite_statement(struct sqlite_connection *connection, size_t index,
                                  sqlite3_stmt **out_statement, struct error *err);
 
-/* Runs a statement that gives no rows (or whose rows do not matter), and resets it. */
+/* Runs a statement that gives no rows, and resets it. */
 MUST_CHECK bool sqlite_run(struct sqlite_connection *connection, sqlite3_stmt *statement,
                            struct error *err);
 

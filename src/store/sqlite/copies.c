@@ -46,14 +46,13 @@ static void remove_with_its_logs(const char *path) {
     }
 }
 
-/* What has been renamed in the file's folder is on disk. */
-static bool flush_folder(const char *path, struct error *err) {
+bool sqlite_flush_folder_of(const char *path, struct error *err) {
     char *folder = must_strdup(path);
     char *slash = strrchr(folder, '/');
     if (slash == NULL) {
         snprintf(folder, strlen(folder) + 1, ".");
     } else {
-        slash[slash == folder ? 1 : 0] = '\0';
+        slash[1] = '\0';
     }
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     bool ok = fd >= 0 && fsync(fd) == 0;
@@ -256,7 +255,7 @@ bool sqlite_backup(const char *location, const char *file, copy_progress *progre
         unlink(partial);
         return false;
     }
-    return flush_folder(file, err);
+    return sqlite_flush_folder_of(file, err);
 }
 
 /* --- restoring --------------------------------------------------------------------------------------- */
@@ -273,7 +272,7 @@ static bool stage(const char *path, const char *file, copy_progress *progress, s
         unlink(partial);
         return false;
     }
-    return flush_folder(path, err);
+    return sqlite_flush_folder_of(path, err);
 }
 
 bool sqlite_stage_restore(const char *location, const char *file, copy_progress *progress,
@@ -371,7 +370,7 @@ bool sqlite_take_restore(const char *path, struct error *err) {
     if (rename(staged, path) != 0) {
         return error_set_errno(err, ERROR_STORE, errno, "cannot rename %s to %s", staged, path);
     }
-    return flush_folder(path, err);
+    return sqlite_flush_folder_of(path, err);
 }
 
 bool sqlite_finish_restore(const char *location, struct error *err) {

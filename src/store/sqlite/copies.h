@@ -18,6 +18,9 @@ bool sqlite_restore_is_staged(const char *location);
 bool sqlite_finish_restore(const char *location, struct error *err);
 bool sqlite_find_daemon(const char *location, int64_t *out_pid, struct error *err);
 
+/* What was made or renamed in the folder of `path` is on disk. */
+MUST_CHECK bool sqlite_flush_folder_of(const char *path, struct error *err);
+
 /* The store's file itself where `location` is a link to it, so that all agree on the names beside it. From malloc. */
 char *sqlite_real_path(const char *location);
 

@@ -12,26 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* That the folder is there must be on disk, or the store could vanish with it. */
-static bool flush_parent(char *folder, struct error *err) {
-    char *slash = strrchr(folder, '/');
-    const char *parent = ".";
-    if (slash == folder) {
-        parent = "/";
-    } else if (slash != NULL) {
-        *slash = '\0';
-        parent = folder;
-    }
-    int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool ok = fd >= 0 && fsync(fd) == 0;
-    int failure = errno;
-    if (fd >= 0) {
-        close(fd);
-    }
-    return ok || error_set_errno(err, ERROR_STORE, failure, "cannot flush the folder %s", parent);
-}
-
-/* Makes the folder if only the folder is missing. */
+/* Makes the folder if only the folder is missing. That it is there must be on disk, or the store could vanish with
+ * it. */
 static bool make_folder(const char *path, struct error *err) {
     const char *slash = strrchr(path, '/');
     if (slash == NULL || slash == path) {
@@ -44,7 +26,7 @@ static bool make_folder(const char *path, struct error *err) {
     if (!ok) {
         error_set_errno(err, ERROR_STORE, errno, "cannot make the folder %s", folder);
     } else if (made) {
-        ok = flush_parent(folder, err);
+        ok = sqlite_flush_folder_of(folder, err);
     }
     free(folder);
     return ok;
@@ -108,9 +90,6 @@ static bool read_facts(struct sqlite_connection *connection, struct store_facts 
 }
 
 static void session_close(struct store_session *session) {
-    if (session == NULL) {
-        return;
-    }
     checkpointer_stop(&session->checkpointer);
     sqlite_forget_names(session);
     if (session->connection.db != NULL) {
@@ -129,9 +108,6 @@ static bool session_fill(struct store_session *session, bool exclusive,
         !sqlite_connection_open(&session->connection, session->path, SQLITE_FOR_WRITING,
                                 sqlite_writing_sql, sqlite_writing_sql_count, err)) {
         return false;
-    }
-    if (sqlite3_db_readonly(session->connection.db, "main") != 0) {
-        return error_set(err, ERROR_STORE, "the file cannot be written");
     }
     return migrate(session, exclusive, err) &&
            /* One that was restored is without a log. */

@@ -32,8 +32,7 @@ static struct execution read_execution(sqlite3_stmt *row, struct arena *arena) {
         .not_before = sqlite_time(row, 24),
     };
     const void *digest = sqlite3_column_blob(row, 13);
-    execution.has_model_digest =
-        digest != NULL && sqlite3_column_bytes(row, 13) == MODEL_DIGEST_BYTES;
+    execution.has_model_digest = sqlite3_column_bytes(row, 13) == MODEL_DIGEST_BYTES;
     if (execution.has_model_digest) {
         memcpy(execution.model_digest, digest, MODEL_DIGEST_BYTES);
     }
@@ -211,8 +210,9 @@ static bool find_past(struct sqlite_reader *reader, const struct execution_filte
                            value_integer(filter->run_key), value_integer(filter->since.us))) {
         return false;
     }
+    ASSERT(found); /* min() has a row always */
     *out_past_us = filter->since.us;
-    if (found && !sqlite_is_null(row, 0)) {
+    if (!sqlite_is_null(row, 0)) {
         *out_past_us = MIN_OF(filter->since.us, sqlite_integer(row, 0));
     }
     sqlite3_reset(row);

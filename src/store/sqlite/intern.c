@@ -3,13 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* FNV-1a. */
+/* FNV-1a (RFC 9923), folded: the last bytes of a name reach the lower bits and the upper ones, but none between. */
 static size_t place_of(const void *bytes, size_t size_bytes) {
     uint64_t hash = UINT64_C(0xcbf29ce484222325);
     for (size_t i = 0; i < size_bytes; i++) {
         hash = (hash ^ ((const unsigned char *)bytes)[i]) * UINT64_C(0x100000001b3);
     }
-    return (size_t)(hash >> 32) % INTERN_PLACES;
+    return (size_t)(hash ^ hash >> 32) % INTERN_PLACES;
 }
 
 int64_t intern_cache_get(const struct intern_cache *cache, const void *bytes, size_t size_bytes) {

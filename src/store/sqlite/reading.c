@@ -203,7 +203,7 @@ bool sqlite_find_key(struct sqlite_reader *reader, size_t index, const char *nam
 static uint64_t read_kinds(sqlite3_stmt *row, int column) {
     uint64_t kinds;
     const char *names = sqlite_text(row, column, NULL);
-    return names != NULL && *names != '\0' && retry_kinds_parse(names, &kinds) ? kinds : 0;
+    return names != NULL && retry_kinds_parse(names, &kinds) ? kinds : 0;
 }
 
 static struct run read_run(sqlite3_stmt *row, struct arena *arena) {
@@ -407,7 +407,7 @@ static struct api_key read_api_key(sqlite3_stmt *row, struct arena *arena) {
                           .revoked_at = sqlite_time(row, 5)};
     snprintf(key.id, sizeof key.id, "%s", sqlite_text(row, 0, NULL));
     const void *hash = sqlite3_column_blob(row, 1);
-    if (hash != NULL && sqlite3_column_bytes(row, 1) == sizeof key.hash) {
+    if (sqlite3_column_bytes(row, 1) == sizeof key.hash) {
         memcpy(key.hash, hash, sizeof key.hash);
     }
     return key;

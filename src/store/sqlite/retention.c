@@ -167,7 +167,7 @@ static bool check_sweep(struct store_session *session, struct wall_time now, str
                           value_integer(retention->sweep_key))) {
             return false;
         }
-        retention->sweeping_age = retention->sweeping_age && retention->oldest_key != 0 &&
+        retention->sweeping_age = retention->sweeping_age && /* there is one: the newest stays */
                                   identity_us(retention->oldest_key) < now.us - retention->age.us;
     }
     return true;
@@ -226,7 +226,7 @@ static bool begin_chain(struct store_session *session, int64_t *units, struct er
 }
 
 /* Walks on to the last one that is to stay. An execution that has not ended, and what is newer, stays in any case. */
-static bool walk_chain(struct store_session *session, int64_t *units, struct error *err) {
+static bool walk(struct store_session *session, int64_t *units, struct error *err) {
     struct retention_chain *chain = &session->retention.chain;
     while (chain->kept < session->retention.count) {
         int64_t previous_key;
@@ -253,6 +253,13 @@ static bool walk_chain(struct store_session *session, int64_t *units, struct err
     }
     chain->cutting = true;
     return true;
+}
+
+/* In one transaction, so that the file is locked once and not for each link. It only reads, and is over before
+ * anything is written. */
+static bool walk_chain(struct store_session *session, int64_t *units, struct error *err) {
+    return sqlite_run_plain(session, WRITE_BEGIN_READING, err) && walk(session, units, err) &&
+           sqlite_run_plain(session, WRITE_COMMIT, err);
 }
 
 struct removed {

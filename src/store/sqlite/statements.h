@@ -4,6 +4,7 @@
 
 enum writing_statement {
     WRITE_BEGIN,
+    WRITE_BEGIN_READING,
     WRITE_COMMIT,
     WRITE_SAVEPOINT,
     WRITE_RELEASE,

@@ -15,6 +15,7 @@
 /* Every statement that writes. Parameters are numbered in the order of the struct's fields. */
 const char *const sqlite_writing_sql[] = {
     [WRITE_BEGIN] = "BEGIN IMMEDIATE",
+    [WRITE_BEGIN_READING] = "BEGIN",
     [WRITE_COMMIT] = "COMMIT",
     [WRITE_SAVEPOINT] = "SAVEPOINT write_of_many",
     [WRITE_RELEASE] = "RELEASE write_of_many",
@@ -198,8 +199,7 @@ enum store_applied sqlite_insert(struct store_session *session, size_t index, st
     sqlite_bind(statement, values, value_count);
     int code = sqlite3_step(statement);
     enum store_applied applied = STORE_APPLIED;
-    if (code == SQLITE_CONSTRAINT_PRIMARYKEY || code == SQLITE_CONSTRAINT_UNIQUE ||
-        code == SQLITE_CONSTRAINT_ROWID) {
+    if (code == SQLITE_CONSTRAINT_PRIMARYKEY || code == SQLITE_CONSTRAINT_UNIQUE) {
         applied = STORE_REFUSED;
     } else if (code != SQLITE_DONE) {
         sqlite_fail(db, code, err);

@@ -12,6 +12,10 @@ void failing_calls_begin(int calls);
 /* And the `count` - 1 after it fail too; what the system is asked for with this errno. */
 enum { FAILING_CALLS_ALL = INT_MAX };
 void failing_calls_begin_many(int calls, int count, int with_errno);
+/* The next `count` calls of this function, by the linker's name for it, fail with this code (SQLite's) or errno. */
+void failing_calls_begin_of(const char *name, int count, int code);
+/* What another process does just before the next call of this function: once, on the thread of the call. */
+void failing_calls_act_before(const char *name, void (*act)(void *context), void *context);
 /* Whether one has failed. */
 bool failing_calls_end(void);
 

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -96,6 +97,7 @@ static void every_write_survives_every_call_that_fails(void **state) {
     struct execution retry = record.executions[0];
     retry.run_key = run.key;
     retry.status = EXECUTION_SUCCEEDED;
+    retry.model_version = 4;
     struct store_write finish = {.kind = STORE_FINISH, .execution = &retry};
     write_fails_at_each_call(&world, &finish);
 
@@ -137,6 +139,17 @@ static void every_write_survives_every_call_that_fails(void **state) {
     assert_int_equal(world_get_execution(&world, backfilled.key).backfill_key, backfill.key);
     backfill.cancelled_at = world_now(&world);
     struct store_write cancel = {.kind = STORE_CANCEL_BACKFILL, .backfill = &backfill};
+    write_fails_at_each_call(&world, &cancel);
+    /* One whose slots are all recorded, the last under way. */
+    backfill.key = world_key(&world);
+    backfill.cancelled_at = WALL_TIME_NONE;
+    world_write(&world, &create_backfill);
+    record.executions[0] = world_execution(&world, 6, EXECUTION_RUNNING);
+    record.executions[0].trigger = TRIGGER_BACKFILL;
+    record.backfill_key = backfill.key;
+    record.backfill_next = WALL_TIME_NONE;
+    world_write(&world, &write);
+    backfill.cancelled_at = world_now(&world);
     write_fails_at_each_call(&world, &cancel);
 
     struct api_key key = {.id = "0123456789abcdef", .owner = "carol", .revoked_at = WALL_TIME_NONE};
@@ -189,7 +202,7 @@ static void retention_survives_every_call_that_fails(void **state) {
     int64_t now_us = world.now_us;
     struct run_totals totals;
     struct error err;
-    for (int calls = 0; calls < 150; calls++) {
+    for (int calls = 0; calls < 220; calls++) {
         /* By count, or by age (in the test's time, all of them are of today) and bytes. */
         bool sweeps = calls % 2 == 1;
         world.options.retention_count = sweeps ? 0 : 2;
@@ -371,6 +384,46 @@ static void every_read_survives_every_call_that_fails(void **state) {
     world_close(&world);
 }
 
+/* A history that is too long to be gone through by its links, and is looked through in order of time. */
+static void a_search_in_a_long_history_survives_every_call_that_fails(void **state) {
+    enum { LONG = 10050 };
+    struct world world;
+    world_open(&world, *state);
+    struct reading reading = {.world = &world, .run_key = world_create_run(&world)};
+    int64_t other_run_key = world_create_run(&world);
+    struct store_record *records = must_alloc_zeroed(LONG, sizeof *records);
+    struct store_write *writes = must_alloc_zeroed(LONG, sizeof *writes);
+    struct volley volley = {0};
+    for (int i = 0; i < LONG; i++) {
+        records[i].executions[0] = world_execution(&world, world.now_us, EXECUTION_SKIPPED);
+        records[i].execution_count = 1;
+        writes[i] =
+            (struct store_write){.kind = STORE_RECORD,
+                                 .run_key = i > 0 && i < 5 ? other_run_key : reading.run_key,
+                                 .record = &records[i]};
+        volley_submit(&world, &volley, &writes[i]);
+    }
+    volley_wait(&volley, LONG);
+    reading.execution_key = records[5].executions[0].key;
+    bool failed = true;
+    int calls = 9990; /* the links before are one like the other */
+    for (; failed && calls < 9990 + CALLS_MAXIMUM; calls++) {
+        struct error err;
+        world_reopen(&world);
+        failing_calls_begin(calls);
+        bool ok = list_executions_of_a_number(&reading, &err);
+        failed = failing_calls_end();
+        assert_true(ok || (failed && err.kind == ERROR_STORE));
+        assert_true(list_executions_of_a_number(&reading, &err));
+        arena_reset(&world.arena);
+    }
+    assert_false(failed);
+    assert_true(calls > 10005);
+    free(records);
+    free(writes);
+    world_close(&world);
+}
+
 /* --- opening ----------------------------------------------------------------------------------------- */
 
 static void remove_store(const char *path) {
@@ -527,6 +580,70 @@ static void a_restore_on_a_failing_disk_is_the_one_or_the_other(void **state) {
     }
 }
 
+/* A restore that was decided, and a daemon that starts while calls fail: it does not start on the wrong store. */
+static void a_start_with_a_restore_to_finish_survives_every_call_that_fails(void **state) {
+    const char *path = *state;
+    char file[NAME_BYTES];
+    beside(path, ".backup", file);
+    bool failed = true;
+    for (int calls = 0; failed && calls < CALLS_MAXIMUM; calls++) {
+        struct store_options options = {.location = path, .exclusive = true};
+        struct store *store = NULL;
+        struct error err;
+        struct world world;
+        remove_store(path);
+        world_open(&world, path);
+        world_create_run(&world);
+        assert_true(store_backup(path, file, NULL, &err));
+        world_create_run(&world);
+        world_close(&world);
+        assert_true(store_stage_restore(path, file, NULL, &err));
+        failing_calls_begin(calls);
+        bool ok = store_open(&options, &store, &err);
+        failed = failing_calls_end();
+        assert_true(ok || failed);
+        store_close(store);
+        assert_is_store(path, 1);
+        assert_false(store_restore_is_staged(path));
+    }
+    assert_false(failed);
+}
+
+/* A disk that can only be read, on which SQLite cannot make its files. */
+static void a_backup_of_what_cannot_be_written_survives_every_call_that_fails(void **state) {
+    const char *path = *state;
+    char folder[NAME_BYTES];
+    char target_folder[NAME_BYTES];
+    char file[NAME_BYTES];
+    struct world world;
+    world_open(&world, path);
+    world_create_run(&world);
+    world_close(&world);
+    const char *target = place_make();
+    beside(target, ".backup", file);
+    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path), path);
+    snprintf(target_folder, sizeof target_folder, "%.*s", (int)(strrchr(target, '/') - target),
+             target);
+    assert_int_equal(chmod(path, 0444) + chmod(folder, 0555) + chmod(target_folder, 0777), 0);
+    bool is_root = geteuid() == 0; /* whom no mode keeps out */
+    bool failed = true;
+    for (int calls = 0; failed && calls < CALLS_MAXIMUM; calls++) {
+        struct error err;
+        unlink(file);
+        assert_true(!is_root || seteuid(65534) == 0);
+        failing_calls_begin(calls);
+        bool ok = store_backup(path, file, NULL, &err);
+        failed = failing_calls_end();
+        assert_true(!is_root || seteuid(0) == 0);
+        assert_true(ok || failed);
+        assert_true(!ok || access(file, F_OK) == 0);
+    }
+    assert_false(failed);
+    assert_int_equal(chmod(folder, 0700), 0);
+    assert_is_store(file, 1);
+    place_discard(target);
+}
+
 static void what_the_system_says_comes_with_advice(void **state) {
     const struct {
         int with_errno;
@@ -580,10 +697,13 @@ int main(void) {
         PLACE_TEST(a_refused_step_survives_every_call_that_fails),
         PLACE_TEST(retention_survives_every_call_that_fails),
         PLACE_TEST(every_read_survives_every_call_that_fails),
+        PLACE_TEST(a_search_in_a_long_history_survives_every_call_that_fails),
         PLACE_TEST(opening_survives_every_call_that_fails),
         PLACE_TEST(a_backup_survives_every_call_that_fails),
         PLACE_TEST(a_restore_survives_every_call_that_fails),
         PLACE_TEST(a_restore_on_a_failing_disk_is_the_one_or_the_other),
+        PLACE_TEST(a_start_with_a_restore_to_finish_survives_every_call_that_fails),
+        PLACE_TEST(a_backup_of_what_cannot_be_written_survives_every_call_that_fails),
         PLACE_TEST(what_the_system_says_comes_with_advice),
         PLACE_TEST(looking_for_the_daemon_survives_every_call_that_fails),
     };

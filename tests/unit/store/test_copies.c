@@ -217,32 +217,76 @@ static void a_backup_of_what_is_no_store_makes_no_file(void **state) {
     assert_false(exists(file, ".partial"));
 }
 
+/* Without the right to write to the store's folder, which is given back afterwards. */
+static bool back_up_out_of_closed_folder(const char *path, mode_t mode, const char *file,
+                                         struct error *err) {
+    char folder[NAME_BYTES];
+    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path), path);
+    assert_int_equal(chmod(path, mode) + chmod(folder, 0555), 0);
+    bool is_root = geteuid() == 0; /* whom no mode keeps out */
+    assert_true(!is_root || seteuid(65534) == 0);
+    bool ok = store_backup(path, file, NULL, err);
+    assert_true(!is_root || seteuid(0) == 0);
+    assert_int_equal(chmod(folder, 0700), 0);
+    return ok;
+}
+
 /* As on a disk that can only be read: SQLite cannot make its files beside the store. */
 static void a_store_that_cannot_be_written_is_backed_up(void **state) {
     const char *path = *state;
     char name[NAME_BYTES];
-    char folder[NAME_BYTES];
     char target_folder[NAME_BYTES];
     char file[NAME_BYTES];
     make_store(path, 2);
     beside(path, " 100%?#", name);
     assert_int_equal(rename(path, name), 0);
-    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path), path);
     const char *target = place_make();
     snprintf(target_folder, sizeof target_folder, "%.*s", (int)(strrchr(target, '/') - target),
              target);
     beside(target, ".backup", file);
-    assert_int_equal(chmod(name, 0444), 0);
-    assert_int_equal(chmod(folder, 0555), 0);
     assert_int_equal(chmod(target_folder, 0777), 0);
-    bool is_root = geteuid() == 0; /* whom no mode keeps out */
-    assert_true(!is_root || seteuid(65534) == 0);
     struct error err;
-    bool ok = store_backup(name, file, NULL, &err);
-    assert_true(!is_root || seteuid(0) == 0);
-    assert_int_equal(chmod(folder, 0700), 0);
-    must(ok, &err);
+    must(back_up_out_of_closed_folder(name, 0444, file, &err), &err);
     assert_int_equal(count_runs(file), 2);
+    place_discard(target);
+}
+
+/* Nobody else can have it open only where there is no log, and nobody could make one. */
+static void a_store_is_read_as_one_that_does_not_change_only_where_it_is_one(void **state) {
+    const char *path = *state;
+    char name[NAME_BYTES];
+    char folder[NAME_BYTES];
+    char file[NAME_BYTES];
+    struct error err;
+    const char *target = place_make();
+    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(target, '/') - target), target);
+    assert_int_equal(chmod(folder, 0777), 0);
+    beside(target, ".backup", file);
+    make_store(path, 2);
+    /* Its file could be written, so that another process may do so. */
+    assert_false(back_up_out_of_closed_folder(path, 0666, file, &err));
+    assert_non_null(strstr(err.message, "cannot be written"));
+    assert_non_null(strstr(err.message, path));
+    /* There is a log: without it the copy would be an old one. */
+    int fd = open(beside(path, "-wal", name), O_CREAT | O_WRONLY, 0600);
+    close(fd);
+    assert_false(back_up_out_of_closed_folder(path, 0444, file, &err));
+    assert_non_null(strstr(err.message, path));
+    unlink(name);
+    /* The index of a log that is gone. */
+    fd = open(beside(path, "-shm", name), O_CREAT | O_WRONLY, 0644);
+    close(fd);
+    assert_int_equal(chmod(name, 0444), 0);
+    must(back_up_out_of_closed_folder(path, 0444, file, &err), &err);
+    assert_int_equal(count_runs(file), 2);
+    unlink(file);
+    unlink(name);
+    /* What is no whole store is not one there, either. */
+    assert_int_equal(chmod(path, 0600), 0);
+    execute(path, "PRAGMA user_version = 99");
+    assert_false(back_up_out_of_closed_folder(path, 0444, file, &err));
+    assert_non_null(strstr(err.message, "newer"));
+    assert_false(exists(file, ""));
     place_discard(target);
 }
 
@@ -298,6 +342,17 @@ static void a_backup_is_restored_where_there_is_no_store(void **state) {
     close(fd);
     restore(path, file);
     assert_false(exists(path, "-wal"));
+    assert_false(exists(path, ".before-restore"));
+    assert_int_equal(count_runs(path), 3);
+}
+
+static void a_backup_takes_the_place_of_an_empty_file_of_which_nothing_is_kept(void **state) {
+    const char *path = *state;
+    char file[NAME_BYTES];
+    make_store(path, 3);
+    back_up(path, beside(path, ".backup", file));
+    assert_int_equal(truncate(path, 0), 0);
+    restore(path, file);
     assert_false(exists(path, ".before-restore"));
     assert_int_equal(count_runs(path), 3);
 }
@@ -374,9 +429,12 @@ static void a_daemon_that_has_the_store_is_named_and_takes_it_when_it_opens_agai
     struct world world;
     struct error err;
     int64_t found = -1;
+    int other = open(beside(path, ".other", file), O_CREAT | O_WRONLY, 0600);
+    beside(path, ".backup", file);
     world_open(&world, path);
     world_create_run(&world);
     must(store_find_daemon(path, &found, &err), &err);
+    close(other); /* the process had more files open than the store's */
     assert_int_equal(found, getpid());
     back_up(path, file);
     world_create_run(&world);
@@ -481,8 +539,10 @@ int main(void) {
         PLACE_TEST(a_copy_needs_a_store_in_a_file),
         PLACE_TEST(a_backup_of_what_is_no_store_makes_no_file),
         PLACE_TEST(a_store_that_cannot_be_written_is_backed_up),
+        PLACE_TEST(a_store_is_read_as_one_that_does_not_change_only_where_it_is_one),
         PLACE_TEST(a_restored_store_is_as_it_was_at_the_backup),
         PLACE_TEST(a_backup_is_restored_where_there_is_no_store),
+        PLACE_TEST(a_backup_takes_the_place_of_an_empty_file_of_which_nothing_is_kept),
         PLACE_TEST(what_is_no_whole_backup_is_refused_and_changes_nothing),
         PLACE_TEST(a_daemon_that_has_the_store_is_named_and_takes_it_when_it_opens_again),
         PLACE_TEST(a_restore_that_was_interrupted_is_finished_at_the_next_start),

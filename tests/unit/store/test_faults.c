@@ -7,6 +7,7 @@
 #include "observe/log.h"
 #include "place.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sqlite3.h>
@@ -22,11 +23,12 @@
 
 /* --- the VFS that fails ------------------------------------------------------------------------------ */
 
-enum fault { FAULT_NONE, FAULT_FULL, FAULT_WRITE, FAULT_SYNC };
+enum fault { FAULT_NONE, FAULT_FULL, FAULT_WRITE, FAULT_SYNC, FAULT_MAP };
 
 static atomic_int fault;
 static atomic_int operations_until_fault; /* how many operations still succeed */
 static atomic_int failed_operations;
+static atomic_int fault_errno; /* with which an operation fails */
 
 struct shim_file {
     sqlite3_file file; /* first */
@@ -47,6 +49,7 @@ static bool fails(enum fault kind) {
         return false;
     }
     atomic_fetch_add(&failed_operations, 1);
+    errno = atomic_load(&fault_errno);
     return true;
 }
 
@@ -99,6 +102,9 @@ static int shim_characteristics(sqlite3_file *file) {
     return real_of(file)->pMethods->xDeviceCharacteristics(real_of(file));
 }
 static int shim_map(sqlite3_file *file, int page, int size, int extend, void volatile **out) {
+    if (fails(FAULT_MAP)) {
+        return SQLITE_IOERR_SHMSIZE;
+    }
     return real_of(file)->pMethods->xShmMap(real_of(file), page, size, extend, out);
 }
 static int shim_shm_lock(sqlite3_file *file, int offset, int count, int flags) {
@@ -267,6 +273,34 @@ static void a_full_disk_is_said_in_words(void **state) {
     world_close(&world);
 }
 
+/* The index of the log is a file, too, for which there may be no room; SQLite calls that an input/output error. */
+static void no_room_for_the_logs_index_is_a_full_disk_too(void **state) {
+    const struct {
+        int with_errno;
+        const char *words;
+    } cases[] = {{ENOSPC, "the disk is full, nothing was stored; make room on the disk"},
+                 {EDQUOT, "the disk is full, nothing was stored; make room on the disk"},
+                 {EIO, "the disk fails"}};
+    struct world world;
+    world_open(&world, *state);
+    int64_t run_key = world_create_run(&world);
+    world_close(&world);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct store *store;
+        struct error err;
+        atomic_store(&operations_until_fault, 0);
+        atomic_store(&fault_errno, cases[i].with_errno);
+        atomic_store(&fault, FAULT_MAP);
+        assert_false(store_open(&(struct store_options){.location = *state}, &store, &err));
+        atomic_store(&fault, FAULT_NONE);
+        assert_non_null(strstr(err.message, cases[i].words));
+    }
+    atomic_store(&fault_errno, 0);
+    world_open(&world, *state);
+    assert_int_equal(world_get_run(&world, run_key).key, run_key);
+    world_close(&world);
+}
+
 /* A name that was new in a transaction which was rolled back is still new. */
 static void names_of_a_failed_batch_are_forgotten(void **state) {
     struct world world;
@@ -419,6 +453,7 @@ int main(void) {
         PLACE_TEST(a_failing_write_loses_nothing_and_passes),
         PLACE_TEST(a_failing_flush_loses_nothing_and_passes),
         PLACE_TEST(a_full_disk_is_said_in_words),
+        PLACE_TEST(no_room_for_the_logs_index_is_a_full_disk_too),
         PLACE_TEST(names_of_a_failed_batch_are_forgotten),
         PLACE_TEST(retention_on_a_full_disk_loses_and_doubles_nothing),
         PLACE_TEST(retention_with_failing_flushes_loses_and_doubles_nothing),

@@ -2,6 +2,7 @@
 #include "../../store/world.h"
 #include "place.h"
 
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -130,6 +131,26 @@ static void a_number_for_a_cursor_is_looked_for_in_steps(void **state) {
     world_close(&world);
 }
 
+static void a_number_before_all_is_the_end_of_a_long_history(void **state) {
+    struct world world;
+    world_open(&world, *state);
+    struct long_history history = make_long_history(&world);
+    struct execution_filter filter = {.run_key = history.run_key,
+                                      .since = WALL_TIME_NONE,
+                                      .until = WALL_TIME_NONE,
+                                      .before_key = 1,
+                                      .limit = 10};
+    struct execution *page;
+    size_t count;
+    struct error err;
+    assert_true(store_list_executions(world.reader, &filter, &world.arena, &page, &count,
+                                      &filter.before_key, &err));
+    assert_int_equal(count, 0);
+    assert_int_equal(filter.before_key, 0);
+    free(history.records);
+    world_close(&world);
+}
+
 static void a_cursor_that_is_gone_is_found_in_a_long_history_too(void **state) {
     struct world world;
     world_open(&world, *state);
@@ -148,6 +169,67 @@ static void a_cursor_that_is_gone_is_found_in_a_long_history_too(void **state) {
     assert_int_equal(page[0].key, history.records[100].executions[0].key);
     assert_int_equal(page[9].key, history.records[82].executions[0].key);
     free(history.records);
+    world_close(&world);
+}
+
+/* --- large writes ------------------------------------------------------------------------------------- */
+
+enum { LARGE_WRITES = 64 };
+
+/* What a reader sees at each answer, which comes when the transaction of its write is on disk. */
+struct answers {
+    struct store_reader *reader; /* of the writer thread, which answers */
+    struct arena arena;
+    uint64_t stored[LARGE_WRITES];
+    _Atomic uint32_t count;
+};
+
+static void note_stored(struct store_write *write) {
+    struct answers *answers = write->context;
+    struct run_filter filter = {.limit = 0};
+    struct run *runs;
+    size_t count;
+    struct error err;
+    uint32_t index = atomic_load(&answers->count);
+    bool ok = write->ok && store_list_runs(answers->reader, &filter, &answers->arena, &runs, &count,
+                                           &answers->stored[index], &err);
+    ASSERT(ok);
+    atomic_store(&answers->count, index + 1);
+}
+
+/* However much is handed over at once: a transaction is of about 8 MiB at most, or one write. */
+static void large_writes_do_not_all_go_into_one_transaction(void **state) {
+    enum { PARAMETER_BYTES = 1 << 20 };
+    struct world world;
+    struct error err;
+    world_open(&world, *state);
+    char *parameters = must_alloc(PARAMETER_BYTES + 1);
+    memset(parameters, 'x', PARAMETER_BYTES);
+    parameters[PARAMETER_BYTES] = '\0';
+    struct answers *answers = must_alloc_zeroed(1, sizeof *answers);
+    assert_true(store_reader_open(world.store, &answers->reader, &err));
+    struct run runs[LARGE_WRITES];
+    struct store_write writes[LARGE_WRITES];
+    for (size_t i = 0; i < LARGE_WRITES; i++) {
+        runs[i] = world_run(&world);
+        runs[i].parameters = parameters;
+        writes[i] = (struct store_write){
+            .kind = STORE_CREATE_RUN, .run = &runs[i], .done = note_stored, .context = answers};
+        store_submit(world.store, &writes[i]);
+    }
+    while (atomic_load(&answers->count) < LARGE_WRITES) {
+        sched_yield();
+    }
+    uint64_t before = 0;
+    for (size_t i = 0; i < LARGE_WRITES; i++) {
+        assert_in_range(answers->stored[i], before, before + 9);
+        before = answers->stored[i];
+    }
+    assert_int_equal(before, LARGE_WRITES);
+    store_reader_close(answers->reader);
+    arena_fini(&answers->arena);
+    free(answers);
+    free(parameters);
     world_close(&world);
 }
 
@@ -198,7 +280,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         PLACE_TEST(a_rare_status_in_a_long_history_comes_in_short_pages),
         PLACE_TEST(a_number_for_a_cursor_is_looked_for_in_steps),
+        PLACE_TEST(a_number_before_all_is_the_end_of_a_long_history),
         PLACE_TEST(a_cursor_that_is_gone_is_found_in_a_long_history_too),
+        PLACE_TEST(large_writes_do_not_all_go_into_one_transaction),
         PLACE_TEST(a_long_log_becomes_short_again),
     };
     return cmocka_run_group_tests_name("store: long", tests, NULL, NULL);

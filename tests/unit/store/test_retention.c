@@ -144,12 +144,81 @@ static void the_file_stops_growing_within_its_count(void **state) {
     the_file_stops_growing(*state, 300, 0, INT64_C(8) << 20);
 }
 
+/* One more record of each of many runs; none of them ends anything. */
+static void record_one_of_each(struct world *world, const int64_t *run_keys, size_t count) {
+    struct store_record *records = must_alloc_zeroed(count, sizeof *records);
+    struct store_write *writes = must_alloc_zeroed(count, sizeof *writes);
+    struct volley volley = {0};
+    for (size_t i = 0; i < count; i++) {
+        records[i].executions[0] = world_execution(world, world->now_us, EXECUTION_SKIPPED);
+        records[i].execution_count = 1;
+        writes[i] = (struct store_write){
+            .kind = STORE_RECORD, .run_key = run_keys[i], .record = &records[i]};
+        volley_submit(world, &volley, &writes[i]);
+    }
+    volley_wait(&volley, (uint32_t)count);
+    free(records);
+    free(writes);
+}
+
+/* What is removed goes between the batches and after the last of them. */
+static void wait_until_nothing_goes(const char *path) {
+    int64_t before = -1;
+    int64_t count = query(path, "SELECT count(*) FROM executions");
+    while (count != before) {
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+        before = count;
+        count = query(path, "SELECT count(*) FROM executions");
+    }
+}
+
+/* More runs exceed a new bound at once than are noted: the rest is, with their next records. */
+static void many_long_histories_are_all_cut_in_time(void **state) {
+    enum { MANY = 3000, LENGTH = 6, BOUND = 2 };
+    const char *path = *state;
+    struct world world;
+    world_open(&world, path);
+    int64_t *run_keys = must_alloc_zeroed(MANY, sizeof *run_keys);
+    struct run *runs = must_alloc_zeroed(MANY, sizeof *runs);
+    struct store_write *writes = must_alloc_zeroed(MANY, sizeof *writes);
+    struct volley volley = {0};
+    for (size_t i = 0; i < MANY; i++) {
+        runs[i] = world_run(&world);
+        run_keys[i] = runs[i].key;
+        writes[i] = (struct store_write){.kind = STORE_CREATE_RUN, .run = &runs[i]};
+        volley_submit(&world, &volley, &writes[i]);
+    }
+    volley_wait(&volley, MANY);
+    for (int i = 0; i < LENGTH; i++) {
+        record_one_of_each(&world, run_keys, MANY);
+    }
+    world.options.retention_count = BOUND;
+    world_reopen(&world);
+    int64_t longest = LENGTH;
+    int records = 0; /* of each */
+    for (; longest > BOUND + 1 && records < 20; records++) {
+        record_one_of_each(&world, run_keys, MANY);
+        wait_until_nothing_goes(path);
+        longest = query(path, "SELECT max(length) FROM"
+                              " (SELECT count(*) AS length FROM executions GROUP BY run_key)");
+    }
+    assert_in_range(longest, BOUND, BOUND + 1); /* a quarter above the bound, or one */
+    world_close(&world);
+    assert_int_equal(query(path, "SELECT count(*) FROM executions") +
+                         query(path, "SELECT sum(execution_count) FROM removed_totals"),
+                     MANY * (LENGTH + records));
+    free(run_keys);
+    free(runs);
+    free(writes);
+}
+
 #define PLACE_TEST(function) cmocka_unit_test_setup_teardown(function, make_place, discard_place)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         PLACE_TEST(the_file_stops_growing_within_its_bytes),
         PLACE_TEST(the_file_stops_growing_within_its_count),
+        PLACE_TEST(many_long_histories_are_all_cut_in_time),
     };
     return cmocka_run_group_tests_name("store: retention", tests, NULL, NULL);
 }

@@ -163,6 +163,15 @@ static void another_programs_database_is_refused_and_left_alone(void **state) {
     assert_string_equal(row, "usersdelete");
 }
 
+static void a_database_with_a_version_of_its_own_is_another_programs(void **state) {
+    const char *path = *state;
+    execute(path, "PRAGMA user_version = 2"); /* still without a table */
+    assert_contains(open_fails(path, true).message, "another program");
+    char row[ROW_BYTES];
+    query(path, "SELECT count(*) FROM sqlite_schema", row);
+    assert_string_equal(row, "0");
+}
+
 static void a_newer_store_is_refused(void **state) {
     const char *path = *state;
     struct world world;
@@ -173,20 +182,6 @@ static void a_newer_store_is_refused(void **state) {
     assert_contains(err.message, "newer");
     assert_contains(err.message, "99");
     assert_contains(err.message, path);
-}
-
-static void a_damaged_store_says_so(void **state) {
-    const char *path = *state;
-    struct world world;
-    world_open(&world, path);
-    world_close(&world);
-    /* The header stays, the first page's tree is nonsense. */
-    int fd = open(path, O_RDWR);
-    char nonsense[3000];
-    memset(nonsense, 0xa5, sizeof nonsense);
-    assert_int_equal(pwrite(fd, nonsense, sizeof nonsense, 100), sizeof nonsense);
-    close(fd);
-    assert_contains(open_fails(path, true).message, "damaged");
 }
 
 static void every_failure_of_sqlites_is_a_sentence(void **state) {
@@ -213,6 +208,14 @@ static void every_failure_of_sqlites_is_a_sentence(void **state) {
         assert_int_equal(err.kind, ERROR_STORE);
         assert_contains(err.message, cases[i].words);
     }
+    sqlite3 *db;
+    struct sqlite_connection connection = {0};
+    struct error err;
+    assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
+    connection.db = db;
+    assert_false(sqlite_execute(&connection, "SELEKT", &err));
+    assert_contains(err.message, "a bug in orrery");
+    sqlite3_close(db);
 }
 
 static void a_file_without_a_folder_in_its_name_lies_here(void **state) {
@@ -246,17 +249,6 @@ static void a_kind_of_error_not_heard_of_stands_for_nothing(void **state) {
     world_create(&world, &run);
     execute(path, "UPDATE runs SET retry_non_retryable = 'TimedOut,ToBeInvented'");
     assert_int_equal(world_get_run(&world, run.key).retry.non_retryable, 0);
-    world_close(&world);
-}
-
-static void a_store_without_its_tag_is_damaged(void **state) {
-    const char *path = *state;
-    struct world world;
-    world_open(&world, path);
-    execute(path, "DELETE FROM store");
-    struct error err;
-    assert_false(store_check(world.reader, &err));
-    assert_contains(err.message, "damaged");
     world_close(&world);
 }
 
@@ -381,6 +373,10 @@ static void a_store_of_version_1_opens_and_keeps_everything(void **state) {
     assert_null(run.note);
     assert_int_equal(run.retry.non_retryable, 0);
     assert_int_equal(world_get_run(&world, bobs_key).next_run.us, INT64_C(1800000310000000));
+    /* No slot that it has recorded comes again, were the clock to go back: the newest of the schedule's own, also of one
+     * that has not ended. */
+    assert_int_equal(run.settled_until.us, INT64_C(1800000008000000));
+    assert_int_equal(world_get_run(&world, bobs_key).settled_until.us, INT64_C(1800000009000000));
 
     struct execution *page;
     size_t count;
@@ -543,6 +539,10 @@ static void a_write_that_the_schema_refuses_is_not_the_stores_failure(void **sta
         volley_submit(&world, &volley, &writes[i]);
     }
     volley_wait(&volley, COUNT_OF(runs));
+    struct run alone = runs[1];
+    alone.key = world_key(&world);
+    struct store_write write = {.kind = STORE_CREATE_RUN, .run = &alone};
+    assert_int_equal(world_write_fails(&world, &write), ERROR_INTERNAL);
     log_set_level(LOG_INFO);
     assert_true(writes[0].ok);
     assert_false(writes[1].ok);
@@ -633,12 +633,11 @@ int main(void) {
         PLACE_TEST(what_cannot_be_a_store_is_refused_with_the_reason),
         PLACE_TEST(a_file_of_another_kind_is_refused_and_left_alone),
         PLACE_TEST(another_programs_database_is_refused_and_left_alone),
+        PLACE_TEST(a_database_with_a_version_of_its_own_is_another_programs),
         PLACE_TEST(a_newer_store_is_refused),
-        PLACE_TEST(a_damaged_store_says_so),
         PLACE_TEST(every_failure_of_sqlites_is_a_sentence),
         PLACE_TEST(a_file_without_a_folder_in_its_name_lies_here),
         PLACE_TEST(a_kind_of_error_not_heard_of_stands_for_nothing),
-        PLACE_TEST(a_store_without_its_tag_is_damaged),
         PLACE_TEST(a_second_daemon_is_refused_and_told_who_is_first),
         PLACE_TEST(a_process_id_is_believed_only_of_who_has_the_lock_open),
         PLACE_TEST(a_command_writes_beside_the_daemon),
