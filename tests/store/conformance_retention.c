@@ -230,10 +230,32 @@ static void the_newest_execution_of_all_stays(void **state) {
     assert_int_equal(totals_of(world, run_key).removed, 9);
 }
 
+static void runs_that_are_larger_than_the_bound_leave_the_history_its_room(void **state) {
+    struct world *world = *state;
+    enum { RUNS = 20, PARAMETERS_BYTES = 100000, BOUND = 1 << 20 };
+    char *parameters = must_alloc(PARAMETERS_BYTES + 3);
+    memset(parameters, 'x', PARAMETERS_BYTES + 2);
+    parameters[0] = parameters[PARAMETERS_BYTES + 1] = '"';
+    parameters[PARAMETERS_BYTES + 2] = '\0';
+    bounds(world, 0, 0, BOUND);
+    int64_t run_key = 0;
+    for (int i = 0; i < RUNS; i++) {
+        struct run run = world_run(world);
+        run.parameters = parameters;
+        run_key = world_create(world, &run);
+    }
+    free(parameters);
+    /* Far more than the writes between two looks at the size, and less than a quarter of the bound. */
+    execute(world, run_key, 1200, NULL);
+    static int64_t keys[1200];
+    assert_int_equal(history_of(world, run_key, keys, COUNT_OF(keys)), COUNT_OF(keys));
+}
+
 size_t conformance_retention_tests(struct CMUnitTest *out_tests) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_runs_history_is_kept_within_its_count),
         cmocka_unit_test(old_executions_are_removed),
+        cmocka_unit_test(runs_that_are_larger_than_the_bound_leave_the_history_its_room),
         cmocka_unit_test(an_empty_history_is_within_its_bounds),
         cmocka_unit_test(what_has_not_ended_stays_and_so_does_what_is_newer),
         cmocka_unit_test(the_newest_execution_of_all_stays),

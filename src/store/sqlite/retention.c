@@ -91,6 +91,28 @@ static int64_t age_slack_us(const struct retention *retention) {
     return MIN_OF(retention->age.us / 64, AGE_SLACK_US);
 }
 
+/* The bound is of the whole store, but only the history can be removed. Where the runs themselves leave it too little
+ * room, the history has a quarter of the bound all the same: else it would be emptied, and to no purpose. */
+static bool begin_sweep_for_bytes(struct store_session *session, int64_t bytes, struct error *err) {
+    struct retention *retention = &session->retention;
+    int64_t bytes_of_runs;
+    if (!find_integer_by(session, WRITE_MEASURE_RUNS, &bytes_of_runs, err, NULL, 0)) {
+        return false;
+    }
+    int64_t bound = (int64_t)retention->bytes;
+    int64_t least = bytes_of_runs + bound / 4;
+    if (least > bound && !retention->is_exceeded) {
+        log_event(LOG_WARNING, "retention_bytes_exceeded", LOG_INTEGER("retention_bytes", bound),
+                  LOG_INTEGER("bytes_of_runs", bytes_of_runs));
+    }
+    retention->is_exceeded = least > bound;
+    bound = MAX_OF(bound, least);
+    retention->bytes_aim = bound - bound / 32;
+    retention->sweeping_bytes = bytes > bound;
+    retention->sweep_key = retention->sweeping_bytes ? 0 : retention->sweep_key;
+    return true;
+}
+
 /* Whether there is something to sweep, which the sweep then begins with. */
 static bool want_sweep(struct store_session *session, struct wall_time now, struct error *err) {
     struct retention *retention = &session->retention;
@@ -114,9 +136,8 @@ static bool want_sweep(struct store_session *session, struct wall_time now, stru
         if (!find_integer_by(session, WRITE_MEASURE, &bytes, err, NULL, 0)) {
             return false;
         }
-        if ((uint64_t)bytes > retention->bytes) {
-            retention->sweeping_bytes = true;
-            retention->sweep_key = 0;
+        if ((uint64_t)bytes > retention->bytes && !begin_sweep_for_bytes(session, bytes, err)) {
+            return false;
         }
     }
     return true;
@@ -160,7 +181,7 @@ static bool check_sweep(struct store_session *session, struct wall_time now, str
         if (!find_integer_by(session, WRITE_MEASURE, &bytes, err, NULL, 0)) {
             return false;
         }
-        retention->sweeping_bytes = (uint64_t)bytes > retention->bytes - retention->bytes / 32;
+        retention->sweeping_bytes = bytes > retention->bytes_aim;
     }
     if (retention->age.us > 0) {
         if (!find_integer(session, WRITE_FIND_OLDEST, &retention->oldest_key, err,

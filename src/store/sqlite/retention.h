@@ -6,7 +6,8 @@
  * Three reasons to remove:
  *   count   a record made a chain longer than it may be: its run is noted, the chain is walked to where it is to end,
  *           and cut there.
- *   age, bytes   a sweep from the oldest execution of all runs on.
+ *   age, bytes   a sweep from the oldest execution of all runs on. For bytes only so far that the history keeps a
+ *           quarter of the bound, however much the runs themselves take.
  * Each begins somewhat above its bound and goes down to it, so that it is not begun for every execution.
  *
  * A step is not flushed to the disk by itself, but with the next batch: what a crash undoes is removed again. */
@@ -34,6 +35,8 @@ struct retention {
     uint64_t bytes;
     bool sweeping_age;
     bool sweeping_bytes;
+    bool is_exceeded;        /* by the runs themselves; so that the log says it once */
+    int64_t bytes_aim;       /* where a sweep for bytes ends */
     int64_t sweep_key;       /* the sweep has come to here */
     int64_t oldest_key;      /* of what the last sweep for age left; 0: to be looked up */
     uint32_t writes;         /* since the last step */

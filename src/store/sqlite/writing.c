@@ -108,6 +108,7 @@ const char *const sqlite_writing_sql[] = {
         " (SELECT key FROM executions WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT ?3)",
     [WRITE_MEASURE] = "SELECT (p.page_count - f.freelist_count) * s.page_size"
                       " FROM pragma_page_count p, pragma_freelist_count f, pragma_page_size s",
+    [WRITE_MEASURE_RUNS] = "SELECT coalesce(sum(length(parameters)), 0) + 512 * count(*) FROM runs",
     [WRITE_ADD_RANGE_TO_TOTALS] =
         "INSERT INTO removed_totals (run_key, status, execution_count, duration_us, missed_slots)"
         " SELECT e.run_key, o.status, count(*),"
