@@ -111,8 +111,11 @@ static void handle_started(struct scheduler *scheduler, struct flight *flight) {
         free(flight->parameters);
         flight->parameters = flight->write.out_parameters;
         flight->write.out_parameters = NULL;
-    } else {
+    } else if (flight->write.err.kind != ERROR_STALE) {
         log_event(level_of(&flight->write.err), "start_failed", LOG_FAILURE(&flight->write.err));
+    }
+    if (!flight->write.ok && flight->write.err.kind == ERROR_NOT_FOUND) {
+        answer_all(flight, NULL, &flight->write.err); /* it ends without an outcome */
     }
     plan_started(&scheduler->plan, &flight->execution,
                  flight->write.ok ? ERROR_NONE : flight->write.err.kind, scheduler->now);
@@ -147,10 +150,12 @@ static void handle_finished(struct scheduler *scheduler, struct flight *flight) 
         return;
     }
     bool is_recorded = flight->write.ok;
+    struct error err = flight->write.err;
     settle_flight(scheduler, flight);
     if (retry != NULL && is_recorded) {
         plan_retry_recorded(&scheduler->plan, &retry->execution, scheduler->now);
     } else if (retry != NULL) {
+        answer_all(retry, NULL, &err);
         plan_drop(&scheduler->plan, &retry->execution, scheduler->now);
     }
 }

@@ -179,8 +179,9 @@ enum store_write_kind {
                               gap is recorded, with the key `execution_key` */
     STORE_DELETE_RUN, /* `run_key`; expected_revision 0: any. Executions stay. A gap likewise */
     STORE_RECORD,     /* the ledger's one step, see struct store_record */
-    STORE_START,      /* queued -> running: `execution_key`, `started_at` */
-    STORE_FINISH,     /* -> a final status: `execution` with all of its outcome */
+    STORE_START, /* queued -> running: `execution_key`, `started_at`; ERROR_NOT_FOUND: it is not under way,
+                         ERROR_CONFLICT: it is running, ERROR_STALE: its run was deleted */
+    STORE_FINISH,          /* -> a final status: `execution` with all of its outcome */
     STORE_CREATE_BACKFILL, /* `backfill` (with its key); ERROR_NOT_FOUND: its run is not there */
     STORE_CANCEL_BACKFILL, /* `backfill->key`, `backfill->cancelled_at`; ERROR_CONFLICT: it is over, or cancelled
                               already; ERROR_NOT_FOUND. Over is one that has no slots left and none under way */

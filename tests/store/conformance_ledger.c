@@ -263,7 +263,7 @@ static void nothing_is_started_for_a_deleted_run(void **state) {
     world_write(world, &delete);
     struct store_write start = {
         .kind = STORE_START, .execution_key = execution.key, .started_at = {5}};
-    assert_int_equal(world_write_fails(world, &start), ERROR_NOT_FOUND);
+    assert_int_equal(world_write_fails(world, &start), ERROR_STALE);
     execution.run_key = run_key;
     execution.status = EXECUTION_CANCELLED;
     struct store_write finish = {.kind = STORE_FINISH, .execution = &execution};

@@ -369,7 +369,7 @@ static enum store_applied find_to_start(struct store_session *session, struct st
     if (sqlite_integer(row, 1) != EXECUTION_QUEUED) {
         applied = refuse(write, ERROR_CONFLICT, "the execution is running already");
     } else if (!sqlite_is_null(row, 2)) {
-        applied = refuse(write, ERROR_NOT_FOUND, "the execution's scheduled run was deleted");
+        applied = refuse(write, ERROR_STALE, "the execution's scheduled run was deleted");
     } else {
         *out_run_key = sqlite_integer(row, 0);
         hand_out_parameters(write, sqlite_text(row, 3, NULL));
