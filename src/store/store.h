@@ -244,9 +244,9 @@ struct store_write {
     struct error err;
     uint64_t out_revision;         /* of a created or updated run */
     struct wall_time out_next_run; /* of an updated run */
-    char
-        *out_parameters; /* STORE_RECORD and STORE_START: the parameters of the execution that is to
-                              run (the override or the run's), from malloc; the receiver frees it */
+    char *out_parameters; /* STORE_RECORD and STORE_START: the parameters of the execution that is
+                              running now (the override or the run's), from malloc; the receiver frees
+                              it. NULL where none is */
 };
 
 /* Hands the write over. Any thread. */
