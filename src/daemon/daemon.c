@@ -74,6 +74,8 @@ static bool start_models(struct daemon *daemon, struct error *err) {
         .onnxruntime_library = *settings->onnxruntime == '\0' ? NULL : settings->onnxruntime,
         .worker_count = (uint32_t)settings->workers,
         .worker_memory_bytes = (uint64_t)settings->worker_memory_bytes,
+        .worker_cache_bytes = (uint64_t)settings->worker_cache_bytes,
+        .session_threads = (uint32_t)settings->session_threads,
         .clock = clock_system(),
     };
     if (!dispatcher_new(&options, &daemon->dispatcher, err) ||

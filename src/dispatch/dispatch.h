@@ -24,6 +24,8 @@ struct dispatcher_options {
     const char *onnxruntime_library; /* NULL: the worker looks in the usual places */
     uint32_t worker_count;
     uint64_t worker_memory_bytes; /* 0: no limit */
+    uint64_t worker_cache_bytes;  /* of models that a worker keeps loaded */
+    uint32_t session_threads;     /* of one model in a worker; 0 is 1 */
     const struct clock *clock;
     /* By backend, borrowed; stopped with the dispatcher. NULL: models of that backend cannot be run. */
     struct executor *executors[MODEL_BACKEND_COUNT];

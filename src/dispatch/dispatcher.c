@@ -126,7 +126,10 @@ static void watch_link(struct dispatcher *dispatcher, struct worker_link *link, 
 static void spawn_link(struct dispatcher *dispatcher, struct worker_link *link) {
     struct worker_options options = {.program = dispatcher->options.program,
                                      .library = dispatcher->options.onnxruntime_library,
-                                     .memory_bytes = dispatcher->options.worker_memory_bytes};
+                                     .models = model_repository_folder(dispatcher->repository),
+                                     .memory_bytes = dispatcher->options.worker_memory_bytes,
+                                     .cache_bytes = dispatcher->options.worker_cache_bytes,
+                                     .session_threads = dispatcher->options.session_threads};
     struct error err;
     if (!worker_link_spawn(link, &options, dispatcher->now, &err)) {
         log_event(LOG_ERROR, "worker_not_started", LOG_FAILURE(&err));
@@ -147,7 +150,7 @@ static void spawn_missing(struct dispatcher *dispatcher) {
     }
 }
 
-/* Jobs that were sent and had not begun lose nothing: they go back to the front of their queues, in order. */
+/* Jobs that were sent and that the worker had not begun lose nothing: they go back to the front of their queues, in order. */
 static void requeue_jobs(struct dispatcher *dispatcher, struct worker_link *link) {
     while (!list_is_empty(&link->jobs)) {
         struct dispatch_job *last = CONTAINER_OF(link->jobs.previous, struct dispatch_job, node);
@@ -166,9 +169,14 @@ static void lose_link(struct dispatcher *dispatcher, struct worker_link *link,
                       enum execution_status status, const struct error *err) {
     pid_t pid = link->pid;
     char reason[WORKER_REASON_BYTES];
-    worker_link_kill(link, err == NULL || err->kind == ERROR_WORKER_CRASHED, dispatcher->now,
-                     reason);
+    bool wants_replacement = worker_link_kill(
+        link, err == NULL || err->kind == ERROR_WORKER_CRASHED, dispatcher->now, reason);
     atomic_fetch_sub(&dispatcher->live_workers, 1);
+    if (err == NULL && wants_replacement) {
+        log_event(LOG_DEBUG, "worker_replaced", LOG_INTEGER("pid", pid));
+        requeue_jobs(dispatcher, link);
+        return;
+    }
     struct error gone;
     error_set(&gone, ERROR_WORKER_CRASHED, "the worker process %s", reason);
     log_event(LOG_WARNING, "worker_lost", LOG_INTEGER("pid", pid),

@@ -70,9 +70,9 @@ bool worker_link_read(struct worker_link *link) {
     }
 }
 
-void worker_link_kill(struct worker_link *link, bool has_failed, struct monotonic_time now,
+bool worker_link_kill(struct worker_link *link, bool has_failed, struct monotonic_time now,
                       char out_reason[static WORKER_REASON_BYTES]) {
-    worker_kill(link->pid, link->socket, out_reason);
+    bool wants_replacement = worker_kill(link->pid, link->socket, out_reason);
     link->pid = 0;
     link->socket = -1;
     text_fini(&link->out);
@@ -86,4 +86,5 @@ void worker_link_kill(struct worker_link *link, bool has_failed, struct monotoni
     int64_t delay_us =
         link->short_lives <= 1 ? 0 : (FIRST_DELAY_MS * US_PER_MS) << (link->short_lives - 1);
     link->spawn_again_at = (struct monotonic_time){now.us + delay_us};
+    return wants_replacement;
 }

@@ -36,8 +36,8 @@ bool worker_link_has_unwritten(const struct worker_link *link);
 MUST_CHECK bool worker_link_read(struct worker_link *link);
 
 /* Kills the process and empties the buffers; the jobs stay in the list. `has_failed`: it went by itself, or made no
- * sense. `out_reason` as worker_kill's. */
-void worker_link_kill(struct worker_link *link, bool has_failed, struct monotonic_time now,
+ * sense. `out_reason` and the result as worker_kill's. */
+bool worker_link_kill(struct worker_link *link, bool has_failed, struct monotonic_time now,
                       char out_reason[static WORKER_REASON_BYTES]);
 
 static inline struct dispatch_job *worker_link_head(struct worker_link *link) {

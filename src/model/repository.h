@@ -69,6 +69,8 @@ MUST_CHECK bool model_repository_new(const char *folder, struct model_describer 
 MUST_CHECK bool model_repository_start(struct model_repository *repository,
                                        void (*changed)(void *context), void *context,
                                        struct error *err);
+/* As it was given. NULL for no repository. Any thread. */
+const char *model_repository_folder(const struct model_repository *repository);
 void model_repository_free(struct model_repository *repository);
 
 /* True once the first scan is published. */
