@@ -13,6 +13,7 @@
 #include "base/mailbox.h"
 #include "clock/clock.h"
 #include "dispatch/executor.h"
+#include "dispatch/outage.h"
 #include "model/repository.h"
 #include "run/run.h"
 
@@ -102,6 +103,10 @@ void dispatcher_return(struct dispatcher *dispatcher, struct dispatch_job *job);
 struct model_describer dispatcher_describer(struct dispatcher *dispatcher);
 /* Whether the repository has still to make its first scan. Any thread. */
 bool dispatcher_is_starting(const struct dispatcher *dispatcher);
+
+/* Whether the model is out because it kept crashing workers, and until when. Any thread. */
+bool dispatcher_outage(struct dispatcher *dispatcher, const char *model_name,
+                       struct outage *out_outage);
 
 /* For readiness and doctor. Any thread. */
 uint32_t dispatcher_live_workers(const struct dispatcher *dispatcher);

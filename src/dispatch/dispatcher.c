@@ -36,6 +36,7 @@ struct dispatcher {
     bool started;
     struct worker_link *links;
     struct queues queues;
+    struct outages outages;
     struct list_node away; /* dispatch_job.node of those that executors have */
     uint64_t last_id;
     _Atomic uint32_t live_workers;
@@ -184,6 +185,10 @@ static void lose_link(struct dispatcher *dispatcher, struct worker_link *link,
     struct dispatch_job *head = worker_link_head(link);
     if (head != NULL) {
         detach_job(dispatcher, link, head);
+        if (err == NULL && head->describe_path == NULL) {
+            outages_note_crash(&dispatcher->outages, head->model_name, head->used_digest, reason,
+                               dispatcher->now, dispatcher->wall_now);
+        }
         if (head->cancelled) {
             end_cancelled(dispatcher, head);
         } else {
@@ -328,8 +333,16 @@ static enum placing place_job(struct dispatcher *dispatcher, struct dispatch_job
         return PLACING_DONE;
     }
     bool is_local = model->settings.backend == MODEL_BACKEND_ONNX;
+    struct error err;
+    enum outage_verdict outage = outages_judge(&dispatcher->outages, job->model_name,
+                                               version->digest, dispatcher->now, &err);
+    if (outage == OUTAGE_OUT) {
+        end_waiting(dispatcher, job, EXECUTION_FAILED, &err);
+        return PLACING_DONE;
+    }
+    bool must_wait = outage == OUTAGE_ON_TRIAL && job->queue->running_count > 0;
     struct worker_link *link = is_local ? choose_link(dispatcher, job) : NULL;
-    if ((is_local && link == NULL) || !may_run(dispatcher, job, &model->settings)) {
+    if (must_wait || (is_local && link == NULL) || !may_run(dispatcher, job, &model->settings)) {
         if (!brought_snapshot) { /* the newest counts when its turn comes */
             model_snapshot_unref(job->snapshot);
             job->snapshot = NULL;
@@ -391,6 +404,7 @@ static void take_reply(struct dispatcher *dispatcher, struct worker_link *link,
     }
     if (reply->kind == ERROR_NONE && job->describe_path == NULL) {
         model_queue_learn(job->queue, monotonic_time_since(dispatcher->now, job->begun_at));
+        outages_note_success(&dispatcher->outages, job->model_name);
     }
     if (job->cancelled) {
         end_cancelled(dispatcher, job);
@@ -710,6 +724,12 @@ uint32_t dispatcher_live_workers(const struct dispatcher *dispatcher) {
     return atomic_load(&dispatcher->live_workers);
 }
 
+bool dispatcher_outage(struct dispatcher *dispatcher, const char *model_name,
+                       struct outage *out_outage) {
+    return outages_find(&dispatcher->outages, model_name, clock_wall_now(dispatcher->options.clock),
+                        out_outage);
+}
+
 bool dispatcher_is_starting(const struct dispatcher *dispatcher) {
     return !model_repository_is_ready(dispatcher->repository);
 }
@@ -729,6 +749,7 @@ bool dispatcher_new(const struct dispatcher_options *options, struct dispatcher 
     struct dispatcher *dispatcher = must_alloc_zeroed(1, sizeof *dispatcher);
     dispatcher->options = *options;
     queues_init(&dispatcher->queues);
+    outages_init(&dispatcher->outages);
     list_init(&dispatcher->away);
     pthread_mutex_init(&dispatcher->submit_lock, NULL);
     dispatcher->links = must_alloc_zeroed(options->worker_count, sizeof *dispatcher->links);
@@ -793,6 +814,7 @@ void dispatcher_free(struct dispatcher *dispatcher) {
         return;
     }
     queues_fini(&dispatcher->queues);
+    outages_fini(&dispatcher->outages);
     if (dispatcher->mailbox.event_fd >= 0) {
         mailbox_fini(&dispatcher->mailbox);
     }
