@@ -44,6 +44,14 @@ struct dispatch_letter {
     enum dispatch_letter_kind kind;
 };
 
+/* Of which record a job is: for what is told to the other side. */
+struct dispatch_origin {
+    int64_t run_key;
+    uint64_t store_tag; /* with which keys are formatted (identity.h) */
+    struct wall_time scheduled_for;
+    uint32_t attempt;
+};
+
 struct dispatch_job {
     struct dispatch_letter letter;
     struct list_node node; /* the dispatcher's */
@@ -57,6 +65,7 @@ struct dispatch_job {
     size_t parameters_bytes;
     struct duration timeout;                /* > 0 */
     int64_t execution_key;                  /* 0 for a prediction without a record */
+    struct dispatch_origin origin;          /* zeroed without one */
     void (*done)(struct dispatch_job *job); /* on the dispatcher's thread; quick */
     void *context;
 

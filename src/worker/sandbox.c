@@ -37,8 +37,11 @@ static bool set_limits(const struct sandbox_options *options, struct error *err)
     bool is_worker = options->profile == SANDBOX_WORKER;
     return limit(RLIMIT_CORE, 0, err) &&
            limit(RLIMIT_NOFILE, is_worker ? FILES_OF_WORKER : FILES_OF_COMMAND, err) &&
-           (options->memory_bytes == 0 || limit(RLIMIT_AS, options->memory_bytes, err)) &&
            limit(RLIMIT_FSIZE, is_worker ? RLIM_INFINITY : FILE_BYTES_OF_COMMAND, err);
+}
+
+static bool limit_memory(const struct sandbox_options *options, struct error *err) {
+    return options->memory_bytes == 0 || limit(RLIMIT_AS, options->memory_bytes, err);
 }
 
 /* If memory runs out, the kernel takes this process and not the daemon. One's own score may always be raised. */
@@ -59,9 +62,13 @@ bool sandbox_enter(const struct sandbox_options *options, struct sandbox *out_sa
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) {
         return error_set_errno(err, ERROR_INTERNAL, errno, "the process cannot be restricted");
     }
-    if (!set_limits(options, err) ||
+    /* A worker may set no limits any more once its calls are filtered. A command gets the one of memory last, because
+     * it is meant for the program that comes after this one. */
+    bool is_worker = options->profile == SANDBOX_WORKER;
+    if (!set_limits(options, err) || (is_worker && !limit_memory(options, err)) ||
         (version > 0 && !sandbox_restrict_files(options, version, err)) ||
-        !sandbox_filter_calls(options, &filters_calls, err)) {
+        !sandbox_filter_calls(options, &filters_calls, err) ||
+        (!is_worker && !limit_memory(options, err))) {
         return false;
     }
     uint32_t parts = 1U << SANDBOX_PRIVILEGES | 1U << SANDBOX_TRACING | 1U << SANDBOX_LIMITS;
