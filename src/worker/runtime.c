@@ -114,6 +114,8 @@ const char *runtime_version(const struct runtime *runtime) { return runtime->ver
 
 const char *runtime_folder(const struct runtime *runtime) { return runtime->folder; }
 
+size_t runtime_loaded_count(const struct runtime *runtime) { return runtime->model_count; }
+
 bool runtime_is_bloated(const struct runtime *runtime) { return runtime->is_bloated; }
 
 const struct signature *runtime_signature(const struct runtime_model *model) {

@@ -27,6 +27,8 @@ const char *runtime_folder(const struct runtime *runtime);
 /* Whether models that were replaced or put out have left behind so much memory that a new process would do better. */
 bool runtime_is_bloated(const struct runtime *runtime);
 
+size_t runtime_loaded_count(const struct runtime *runtime);
+
 struct runtime_model; /* a loaded file; owned by the runtime, valid until the next runtime_load */
 
 /* The model in this file, loaded if it is not, or has changed. Where the one that is loaded has the `digest` that is

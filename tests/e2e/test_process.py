@@ -4,10 +4,11 @@ import json
 import os
 import pathlib
 import signal
+import subprocess
 import time
 
 import pytest
-from conftest import create, error_of, executions, wait_for, write_line_model, worker_pids
+from conftest import ROOT, create, wait_for, write_line_model, worker_pids
 
 ONCE = {"max_attempts": 0}
 
@@ -270,3 +271,15 @@ def test_the_death_of_the_daemon_ends_commands(make_daemon, models):
     daemon.process.send_signal(signal.SIGKILL)
     daemon.process.wait()
     wait_for(lambda: not processes_with(execution_id), "the end of the command")
+
+
+def test_the_example_is_a_model(make_daemon, tmp_path):
+    made = subprocess.run(["/usr/bin/python3", str(ROOT / "examples" / "process" / "train.py"), str(tmp_path)],
+                          capture_output=True, text=True, timeout=120)
+    assert made.returncode == 0, made.stderr
+    daemon = make_daemon(tmp_path, options=["--workers", "1"])
+    key = daemon.create_key("alice")
+    daemon.start()
+    with daemon.client(key) as api:
+        answer = api.post("/api/models/iris/predict", json={"data": [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]})
+        assert answer.status_code == 200 and answer.json() == {"species": ["setosa", "virginica"]}, answer.text
