@@ -95,7 +95,7 @@ static const char *configured_library(const struct settings *settings) {
 }
 
 static void report_sandbox(struct checkup *checkup, const struct worker_probe *probe) {
-    for (size_t i = 0; i < SANDBOX_PART_COUNT; i++) {
+    for (enum sandbox_part i = 0; i < SANDBOX_PART_COUNT; i++) {
         const char *name = sandbox_part_name(i);
         if (probe->sandbox[i] == '+') {
             report(checkup, FINDING_OK, "sandbox", "%s: in force", name);

@@ -51,7 +51,7 @@ static int run(int argument_count, char **arguments) {
         .readable_count = (size_t)separator,
         .command = arguments + separator + 1,
     };
-    return launch(&options);
+    launch(&options);
 }
 
 const struct command command_launch = {

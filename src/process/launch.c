@@ -22,12 +22,13 @@ static void take_environment(void) {
     *kept = NULL;
 }
 
-static int refuse(const char *what, const char *why) {
+/* Straight out: what runs at exit is not meant for the sandbox. */
+NORETURN static void refuse(int status, const char *what, const char *why) {
     fprintf(stderr, "orrery: %s: %s\n", what, why);
-    return STATUS_CANNOT_RUN;
+    _exit(status);
 }
 
-int launch(const struct launch_options *options) {
+void launch(const struct launch_options *options) {
     struct sandbox_options sandbox_options = {
         .profile = SANDBOX_COMMAND,
         .readable = options->readable,
@@ -40,17 +41,18 @@ int launch(const struct launch_options *options) {
     struct error err;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != options->parent) {
-        return STATUS_CANNOT_RUN; /* it has ended before that was said */
+        _exit(STATUS_CANNOT_RUN); /* it has ended before that was said */
     }
     if (!sandbox_enter(&sandbox_options, &sandbox, &err)) {
-        return refuse("the sandbox", err.message);
+        refuse(STATUS_CANNOT_RUN, "the sandbox", err.message);
     }
     if (chdir(options->folder) != 0) {
-        return refuse("the model's folder", strerror(errno)); // NOLINT(concurrency-mt-unsafe)
+        refuse(STATUS_CANNOT_RUN, "the model's folder",
+               strerror(errno)); // NOLINT(concurrency-mt-unsafe)
     }
     take_environment();
     execvp(options->command[0], options->command);
     int reason = errno;
-    refuse(options->command[0], strerror(reason)); // NOLINT(concurrency-mt-unsafe)
-    return reason == ENOENT ? STATUS_NOT_FOUND : STATUS_CANNOT_RUN;
+    refuse(reason == ENOENT ? STATUS_NOT_FOUND : STATUS_CANNOT_RUN, options->command[0],
+           strerror(reason)); // NOLINT(concurrency-mt-unsafe)
 }

@@ -21,8 +21,8 @@ struct launch_options {
     char **command; /* ends with NULL */
 };
 
-/* Returns only if it fails, with the exit status: 127 if there is no such program, 126 for all else, as a shell's; the
- * reason is on standard error. */
-int launch(const struct launch_options *options);
+/* Where it fails it ends the process, with the status 127 if there is no such program and 126 for all else, as a shell's;
+ * the reason is on standard error. */
+NORETURN void launch(const struct launch_options *options);
 
 #endif

@@ -22,12 +22,12 @@ static const char *const part_names[SANDBOX_PART_COUNT] = {
 
 const char *sandbox_part_name(enum sandbox_part part) { return part_names[part]; }
 
-static bool limit(int resource, rlim_t maximum, struct error *err) {
+static bool limit(__rlimit_resource_t resource, rlim_t maximum, struct error *err) {
     struct rlimit now;
     if (getrlimit(resource, &now) == 0 && maximum > now.rlim_max) {
         maximum = now.rlim_max;
     }
-    if (setrlimit((__rlimit_resource_t)resource, &(struct rlimit){maximum, maximum}) != 0) {
+    if (setrlimit(resource, &(struct rlimit){maximum, maximum}) != 0) {
         return error_set_errno(err, ERROR_INTERNAL, errno, "a resource limit cannot be set");
     }
     return true;
