@@ -45,8 +45,9 @@ static const char *model_folder(const struct command_options *options, struct ar
                       : options->folder;
 }
 
-static void list_arguments(const struct command *command, const struct command_options *options,
-                           struct arena *arena, struct words *out) {
+static void list_arguments(const struct command_process *command,
+                           const struct command_options *options, struct arena *arena,
+                           struct words *out) {
     const struct process_settings *settings = options->settings;
     uint64_t memory_bytes =
         settings->memory_bytes == 0 ? options->memory_bytes : settings->memory_bytes;
@@ -91,8 +92,9 @@ static void add_default(struct words *words, const struct process_settings *sett
     add_word(words, arena_printf(arena, "%c%s=%s", LAUNCH_VARIABLE_PREFIX, name, value));
 }
 
-static void list_variables(const struct command *command, const struct command_options *options,
-                           struct arena *arena, struct words *out) {
+static void list_variables(const struct command_process *command,
+                           const struct command_options *options, struct arena *arena,
+                           struct words *out) {
     const struct process_settings *settings = options->settings;
     const struct dispatch_job *job = options->job;
     size_t room = ARGUMENTS_KEPT + count_of(settings->environment);
@@ -177,7 +179,7 @@ static bool open_pipe(int *out_ours, int *out_theirs) {
     return true;
 }
 
-static bool make_temporary(struct command *command) {
+static bool make_temporary(struct command_process *command) {
     const char *base = getenv("TMPDIR"); // NOLINT(concurrency-mt-unsafe)
     int needed = snprintf(command->temporary, sizeof command->temporary, "%s/orrery-XXXXXX",
                           base == NULL || *base != '/' ? "/tmp" : base);
@@ -188,7 +190,7 @@ static bool make_temporary(struct command *command) {
     return ok;
 }
 
-static bool open_all(struct command *command, const struct command_options *options,
+static bool open_all(struct command_process *command, const struct command_options *options,
                      struct ends *ends, struct error *err) {
     *ends = (struct ends){-1, -1, -1};
     ends->input = make_input(options->job->parameters, options->job->parameters_bytes);
@@ -199,7 +201,7 @@ static bool open_all(struct command *command, const struct command_options *opti
     return true;
 }
 
-static int spawn(struct command *command, const struct command_options *options,
+static int spawn(struct command_process *command, const struct command_options *options,
                  const struct ends *ends) {
     struct arena arena CLEANUP(arena_fini) = {0};
     struct words arguments;
@@ -231,9 +233,9 @@ static int spawn(struct command *command, const struct command_options *options,
     return failed;
 }
 
-bool command_start(struct command *command, const struct command_options *options,
+bool command_start(struct command_process *command, const struct command_options *options,
                    struct error *err) {
-    *command = (struct command){.pid_fd = -1, .output_fd = -1, .message_fd = -1};
+    *command = (struct command_process){.pid_fd = -1, .output_fd = -1, .message_fd = -1};
     /* One byte more than there may be says that there is too much. */
     text_init(&command->output, options->settings->output_bytes_maximum + 1);
     struct ends ends;
@@ -263,7 +265,7 @@ bool command_start(struct command *command, const struct command_options *option
 
 /* --- while it runs ------------------------------------------------------------------------------- */
 
-void command_signal(const struct command *command, int signal) {
+void command_signal(const struct command_process *command, int signal) {
     ASSERT(command->pid > 0); /* 0 would be our own group */
     kill(-command->pid, signal);
 }
@@ -277,7 +279,7 @@ static ssize_t take(int fd, char *room, size_t room_bytes) {
     return got;
 }
 
-bool command_read_output(struct command *command, size_t bytes_maximum) {
+bool command_read_output(struct command_process *command, size_t bytes_maximum) {
     for (size_t taken_bytes = 0; command->output_fd >= 0 && taken_bytes < bytes_maximum;) {
         size_t left_bytes = command->output.maximum_bytes - command->output.size_bytes;
         size_t wanted_bytes = MIN_OF(left_bytes, (size_t)READ_BYTES);
@@ -298,7 +300,7 @@ bool command_read_output(struct command *command, size_t bytes_maximum) {
     return command->output.size_bytes < command->output.maximum_bytes;
 }
 
-void command_read_messages(struct command *command) {
+void command_read_messages(struct command_process *command) {
     char bytes[STDERR_KEPT_BYTES];
     ssize_t got = command->message_fd < 0 ? -1 : take(command->message_fd, bytes, sizeof bytes);
     if (got == 0) {
@@ -315,7 +317,7 @@ void command_read_messages(struct command *command) {
 
 /* --- its end ------------------------------------------------------------------------------------- */
 
-bool command_end(struct command *command, int *out_status) {
+bool command_end(struct command_process *command, int *out_status) {
     /* Before it is reaped, its id cannot be anybody else's. */
     command_signal(command, SIGKILL);
     bool fits = command_read_output(command, SIZE_MAX);
@@ -337,7 +339,7 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
     return 0;
 }
 
-void command_clear(struct command *command) {
+void command_clear(struct command_process *command) {
     close_fd(&command->pid_fd);
     close_fd(&command->output_fd);
     close_fd(&command->message_fd);
@@ -349,7 +351,7 @@ void command_clear(struct command *command) {
     command->temporary[0] = '\0';
 }
 
-void command_last_words(const struct command *command, char *out, size_t size_bytes) {
+void command_last_words(const struct command_process *command, char *out, size_t size_bytes) {
     const char *end = command->messages + command->message_bytes;
     while (end > command->messages && (unsigned char)end[-1] <= ' ') {
         end--;

@@ -41,7 +41,7 @@ struct port {
 struct child {
     struct list_node node;
     struct dispatch_job *job;
-    struct command command;
+    struct command_process command;
     uint64_t output_bytes_maximum;
     const char *model_name;
     enum ending ending;
