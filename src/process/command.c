@@ -365,8 +365,12 @@ void command_last_words(const struct command_process *command, char *out, size_t
     }
     size_t length = 0;
     for (; start < end; start++) {
-        unsigned char byte = (unsigned char)*start;
-        out[length++] = byte < 0x20 || byte == 0x7F ? ' ' : (char)byte;
+        bool is_control = (unsigned char)*start < 0x20 || *start == 0x7F;
+        out[length] = *start;
+        if (is_control) {
+            out[length] = ' ';
+        }
+        length++;
     }
     out[length] = '\0';
 }

@@ -47,7 +47,8 @@ struct child {
     enum ending ending;
     struct monotonic_time kill_at; /* after SIGTERM; 0: it was not sent, or SIGKILL was */
     struct port ports[3];
-    bool ended; /* in this turn: its memory goes at the end of it */
+    bool ended; /* its memory goes at the end of the turn */
+    struct child *next_ended;
 };
 
 struct process_executor {
@@ -61,7 +62,7 @@ struct process_executor {
     int epoll_fd;
     int timer_fd;
     struct list_node children;
-    struct list_node ended;
+    struct child *ended; /* in this turn; by `next_ended` */
     bool stopping;
     struct monotonic_time now;
 };
@@ -182,7 +183,8 @@ static void finish(struct process_executor *executor, struct child *child) {
     child->job = NULL;
     child->ended = true;
     list_remove(&child->node);
-    list_append(&executor->ended, &child->node);
+    child->next_ended = executor->ended;
+    executor->ended = child;
 }
 
 /* --- ending -------------------------------------------------------------------------------------- */
@@ -321,40 +323,42 @@ static void handle_mail(struct process_executor *executor) {
 
 /* --- the loop ------------------------------------------------------------------------------------ */
 
-static void serve(struct process_executor *executor, const struct port *port) {
-    struct child *child = port->child;
-    if (child != NULL && child->ended) {
+static void clear_timer(struct process_executor *executor) {
+    uint64_t ignored_count;
+    ssize_t ignored = read(executor->timer_fd, &ignored_count, sizeof ignored_count);
+    (void)ignored;
+}
+
+static void serve_child(struct process_executor *executor, struct child *child,
+                        enum port_kind kind) {
+    if (child->ended) {
         return; /* in this very turn */
     }
-    uint64_t ignored_count;
-    ssize_t ignored;
-    switch (port->kind) {
-    case PORT_MAIL:
-        handle_mail(executor);
-        break;
-    case PORT_TIMER:
-        ignored = read(executor->timer_fd, &ignored_count, sizeof ignored_count);
-        (void)ignored;
-        break;
-    case PORT_PROCESS:
+    if (kind == PORT_PROCESS) {
         finish(executor, child);
-        break;
-    case PORT_OUTPUT:
-        if (!command_read_output(&child->command, TURN_BYTES)) {
-            epoll_ctl(executor->epoll_fd, EPOLL_CTL_DEL, child->command.output_fd, NULL);
-            end_now(child, ENDING_TOO_MUCH);
-        }
-        break;
-    case PORT_MESSAGES:
+    } else if (kind == PORT_MESSAGES) {
         command_read_messages(&child->command);
-        break;
+    } else if (!command_read_output(&child->command, TURN_BYTES)) {
+        epoll_ctl(executor->epoll_fd, EPOLL_CTL_DEL, child->command.output_fd, NULL);
+        end_now(child, ENDING_TOO_MUCH);
+    }
+}
+
+static void serve(struct process_executor *executor, const struct port *port) {
+    if (port->child != NULL) {
+        serve_child(executor, port->child, port->kind);
+    } else if (port->kind == PORT_MAIL) {
+        handle_mail(executor);
+    } else {
+        clear_timer(executor);
     }
 }
 
 static void free_ended(struct process_executor *executor) {
-    struct list_node *node;
-    while ((node = list_take_first(&executor->ended)) != NULL) {
-        free(CONTAINER_OF(node, struct child, node));
+    while (executor->ended != NULL) {
+        struct child *child = executor->ended;
+        executor->ended = child->next_ended;
+        free(child);
     }
 }
 
@@ -431,7 +435,6 @@ bool process_executor_new(const struct process_options *options,
     executor->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     executor->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     list_init(&executor->children);
-    list_init(&executor->ended);
     bool ok = executor->epoll_fd >= 0 && executor->timer_fd >= 0;
     if (!ok) {
         error_set_errno(err, ERROR_IO, errno, "cannot create a descriptor");

@@ -320,10 +320,13 @@ static bool is_wanted(const struct runtime_model *model, const unsigned char *di
 
 /* Puts out what was not used for longest, until the rest is within the bounds. The first, in use, stays. */
 static void put_out(struct runtime *runtime) {
-    while (runtime->model_count > 1 &&
+    struct list_node *node = runtime->models.previous;
+    while (node != runtime->models.next &&
            (runtime->model_count > SESSIONS_MAXIMUM ||
             runtime->models_bytes > runtime->options_given.cache_bytes)) {
-        unload(runtime, CONTAINER_OF(runtime->models.previous, struct runtime_model, node));
+        struct list_node *newer = node->previous;
+        unload(runtime, CONTAINER_OF(node, struct runtime_model, node));
+        node = newer;
     }
 }
 

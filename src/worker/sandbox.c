@@ -124,7 +124,11 @@ void sandbox_probe(const struct sandbox *sandbox,
     };
     for (size_t i = 0; i < SANDBOX_PART_COUNT; i++) {
         bool is_expected = (sandbox->parts & 1U << i) != 0;
-        out_findings[i] = !is_expected ? '-' : proofs[i]() ? '+' : '!';
+        if (!is_expected) {
+            out_findings[i] = '-';
+        } else {
+            out_findings[i] = proofs[i]() ? '+' : '!';
+        }
     }
     out_findings[SANDBOX_PART_COUNT] = '\0';
 }

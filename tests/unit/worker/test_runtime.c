@@ -20,6 +20,7 @@ struct bed {
 static struct runtime *open_runtime(uint64_t cache_bytes) {
     char library[512];
     const char *program = getenv("ORRERY_PROGRAM");
+    ASSERT(program != NULL);
     int length = (int)(strrchr(program, '/') - program);
     snprintf(library, sizeof library, "%.*s/libonnxruntime.so.1", length, program);
     struct runtime_options options = {
