@@ -13,14 +13,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-enum {
-    EVENTS_AT_ONCE = 64,
-    JOBS_PER_WORKER_MAXIMUM = 64,
-    /* So much work of fast models may lie with one worker: enough to hide the way there and back (about 60 us
-     * between two cores), little enough that nothing waits long behind it. */
-    WORKER_LOAD_US = 2000,
-    CANCELLED_LIMIT_MS = 100,
-};
+enum { EVENTS_AT_ONCE = 64, CANCELLED_LIMIT_MS = 100 };
 
 /* epoll's user data: a link's index, or one of these. */
 enum { EVENT_MAIL = -1, EVENT_TIMER = -2 };
@@ -159,6 +152,7 @@ static void requeue_jobs(struct dispatcher *dispatcher, struct worker_link *link
         if (last->cancelled) {
             end_cancelled(dispatcher, last);
         } else {
+            last->begun = false;
             queues_prepend(&dispatcher->queues, last);
         }
     }
@@ -204,22 +198,10 @@ static bool is_fast(const struct dispatch_job *job) {
     return job->describe_path == NULL && model_queue_is_fast(job->queue);
 }
 
-/* The worker that takes the job soonest, or NULL. A job of a fast model may go behind others; any other wants
- * a worker for itself, so that nothing waits behind it. */
 static struct worker_link *choose_link(struct dispatcher *dispatcher,
                                        const struct dispatch_job *job) {
-    struct worker_link *best = NULL;
-    bool fast = is_fast(job);
-    for (uint32_t i = 0; i < dispatcher->options.worker_count; i++) {
-        struct worker_link *link = &dispatcher->links[i];
-        bool has_room = link->job_count == 0 ||
-                        (fast && link->takes_more && link->job_count < JOBS_PER_WORKER_MAXIMUM &&
-                         link->load_us + job->queue->mean_us <= WORKER_LOAD_US);
-        if (link->pid != 0 && has_room && (best == NULL || link->load_us < best->load_us)) {
-            best = link;
-        }
-    }
-    return best;
+    return worker_links_choose(dispatcher->links, dispatcher->options.worker_count, is_fast(job),
+                               job->queue->mean_us);
 }
 
 /* A slow model leaves at least one worker to the others, unless model.json says how many it may have. */
@@ -496,14 +478,7 @@ static void end_overdue(struct dispatcher *dispatcher) {
 static void arm_timer(struct dispatcher *dispatcher) {
     int64_t wake_us = 0;
     for (uint32_t i = 0; i < dispatcher->options.worker_count; i++) {
-        struct worker_link *link = &dispatcher->links[i];
-        struct dispatch_job *head = worker_link_head(link);
-        int64_t at_us = 0;
-        if (link->pid == 0) {
-            at_us = link->spawn_again_at.us;
-        } else if (head != NULL) {
-            at_us = head->begun_at.us + head->limit.us;
-        }
+        int64_t at_us = worker_link_due_us(&dispatcher->links[i]);
         if (at_us != 0 && (wake_us == 0 || at_us < wake_us)) {
             wake_us = at_us;
         }
@@ -562,30 +537,21 @@ static void cancel_job(struct dispatcher *dispatcher, int64_t execution_key) {
         end_waiting(dispatcher, waiting, EXECUTION_CANCELLED, &err);
         return;
     }
-    for (struct list_node *node = dispatcher->away.next; node != &dispatcher->away;
-         node = node->next) {
-        struct dispatch_job *job = CONTAINER_OF(node, struct dispatch_job, node);
-        if (job->execution_key == execution_key) {
-            job->cancelled = true;
-            job->executor->cancel(job->executor, job->id);
-            return;
-        }
+    struct dispatch_job *away = jobs_find(&dispatcher->away, execution_key);
+    if (away != NULL) {
+        away->cancelled = true;
+        away->executor->cancel(away->executor, away->id);
+        return;
     }
     for (uint32_t i = 0; i < dispatcher->options.worker_count; i++) {
         struct worker_link *link = &dispatcher->links[i];
-        for (struct list_node *node = link->jobs.next; node != &link->jobs; node = node->next) {
-            struct dispatch_job *job = CONTAINER_OF(node, struct dispatch_job, node);
-            if (job->execution_key != execution_key) {
-                continue;
-            }
-            if (worker_link_head(link) == job) {
-                error_set(&err, ERROR_CANCELLED, "cancelled while it was running");
-                lose_link(dispatcher, link, EXECUTION_CANCELLED, &err);
-            } else {
-                /* It is in the worker's socket, behind another that must not be disturbed. */
-                job->cancelled = true;
-            }
-            return;
+        struct dispatch_job *job = jobs_find(&link->jobs, execution_key);
+        if (job != NULL && job == worker_link_head(link)) {
+            error_set(&err, ERROR_CANCELLED, "cancelled while it was running");
+            lose_link(dispatcher, link, EXECUTION_CANCELLED, &err);
+        } else if (job != NULL) {
+            /* It is in the worker's socket, behind another that must not be disturbed. */
+            job->cancelled = true;
         }
     }
 }

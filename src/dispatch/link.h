@@ -45,4 +45,12 @@ static inline struct dispatch_job *worker_link_head(struct worker_link *link) {
                                       : CONTAINER_OF(link->jobs.next, struct dispatch_job, node);
 }
 
+/* The worker that takes a job soonest, or NULL. A job of a fast model may go behind others; any other wants a worker for
+ * itself, so that nothing waits behind it. `mean_us`: what it takes on average, of a fast one. */
+struct worker_link *worker_links_choose(struct worker_link *links, uint32_t count, bool is_fast,
+                                        int64_t mean_us);
+
+/* When something is to be done about it: its head is overdue, or it may be started again. 0: never. */
+int64_t worker_link_due_us(struct worker_link *link);
+
 #endif
