@@ -164,8 +164,8 @@ static void lose_link(struct dispatcher *dispatcher, struct worker_link *link,
                       enum execution_status status, const struct error *err) {
     pid_t pid = link->pid;
     char reason[WORKER_REASON_BYTES];
-    bool wants_replacement = worker_link_kill(
-        link, err == NULL || err->kind == ERROR_WORKER_CRASHED, dispatcher->now, reason);
+    bool has_crashed = err == NULL || err->kind == ERROR_WORKER_CRASHED;
+    bool wants_replacement = worker_link_kill(link, has_crashed, dispatcher->now, reason);
     atomic_fetch_sub(&dispatcher->live_workers, 1);
     if (err == NULL && wants_replacement) {
         log_event(LOG_DEBUG, "worker_replaced", LOG_INTEGER("pid", pid));
@@ -179,9 +179,10 @@ static void lose_link(struct dispatcher *dispatcher, struct worker_link *link,
     struct dispatch_job *head = worker_link_head(link);
     if (head != NULL) {
         detach_job(dispatcher, link, head);
-        if (err == NULL && head->describe_path == NULL) {
-            outages_note_crash(&dispatcher->outages, head->model_name, head->used_digest, reason,
-                               dispatcher->now, dispatcher->wall_now);
+        if (has_crashed && head->describe_path == NULL) {
+            outages_note_crash(&dispatcher->outages, head->model_name, head->used_digest,
+                               err == NULL ? reason : "made no sense", dispatcher->now,
+                               dispatcher->wall_now);
         }
         if (head->cancelled) {
             end_cancelled(dispatcher, head);

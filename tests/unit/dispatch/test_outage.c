@@ -44,9 +44,9 @@ static void two_crashes_are_forgiven_and_the_third_is_not(void **state) {
     assert_int_equal(outages_judge(outages, "bad", first, (struct monotonic_time){1}, &err),
                      OUTAGE_OUT);
     assert_int_equal(err.kind, ERROR_MODEL_UNAVAILABLE);
-    assert_string_equal(err.message,
-                        "it has crashed its worker 3 times in a row; the last was killed by signal "
-                        "11 (Segmentation fault); it is tried again at 2027-01-15T08:00:02.000000Z");
+    assert_string_equal(
+        err.message, "it has crashed its worker 3 times in a row; the last was killed by signal "
+                     "11 (Segmentation fault); it is tried again at 2027-01-15T08:00:02.000000Z");
     assert_int_equal(outages_judge(outages, "good", first, (struct monotonic_time){1}, &err),
                      OUTAGE_NONE);
 }
