@@ -16,6 +16,8 @@ const struct setting_row setting_rows[] = {
     {"db", "FILE", SETTING_STRING, FIELD(db), "orrery.db", 0, 0, "the store, an SQLite file"},
     {"models", "DIR", SETTING_STRING, FIELD(models), "models", 0, 0,
      "the model repository, DIR/<name>/<version>/model.onnx"},
+    {"secrets", "DIR", SETTING_STRING, FIELD(secrets), "", 0, 0,
+     "files that model.json may name as secrets; empty is systemd's $CREDENTIALS_DIRECTORY"},
     {"rate-limit", "N", SETTING_INTEGER, FIELD(rate_limit), "0", 0, 1000000,
      "requests a second that one principal may make; 0 is no limit"},
     {"workers", "N", SETTING_INTEGER, FIELD(workers), "2", 1, 256,

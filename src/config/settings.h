@@ -13,6 +13,7 @@ struct settings {
     char *listen;
     char *db;
     char *models;
+    char *secrets;
     char *onnxruntime; /* empty: the usual places */
     char *log_level;
     int64_t rate_limit;

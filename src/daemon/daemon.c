@@ -7,6 +7,7 @@
 #include "model/repository.h"
 #include "observe/log.h"
 #include "process/process.h"
+#include "remote/remote.h"
 #include "schedule/scheduler.h"
 #include "store/store.h"
 
@@ -36,6 +37,7 @@ struct daemon {
     struct store *store;
     struct dispatcher *dispatcher;
     struct process_executor *commands;
+    struct remote_executor *remote;
     struct model_repository *repository;
     struct scheduler *scheduler;
     struct api *api;
@@ -85,9 +87,19 @@ static bool start_models(struct daemon *daemon, struct error *err) {
         .memory_bytes = options.worker_memory_bytes,
         .clock = options.clock,
     };
-    if (!process_executor_new(&process_options, &daemon->commands, err)) {
+    const char *credentials = getenv("CREDENTIALS_DIRECTORY"); /* systemd.exec(5) */
+    struct remote_options remote_options = {
+        .secrets_folder = *settings->secrets != '\0' ? settings->secrets
+                          : credentials != NULL      ? credentials
+                                                     : "",
+        .clock = options.clock,
+    };
+    if (!process_executor_new(&process_options, &daemon->commands, err) ||
+        !remote_executor_new(&remote_options, &daemon->remote, err)) {
         return false;
     }
+    options.executors[MODEL_BACKEND_HTTP] = remote_executor_interface(daemon->remote);
+    options.executors[MODEL_BACKEND_OPENINFERENCE] = remote_executor_interface(daemon->remote);
     options.executors[MODEL_BACKEND_PROCESS] = process_executor_interface(daemon->commands);
     if (!dispatcher_new(&options, &daemon->dispatcher, err) ||
         !model_repository_new(settings->models, dispatcher_describer(daemon->dispatcher),
@@ -96,6 +108,7 @@ static bool start_models(struct daemon *daemon, struct error *err) {
     }
     dispatcher_set_repository(daemon->dispatcher, daemon->repository);
     process_executor_set_dispatcher(daemon->commands, daemon->dispatcher);
+    remote_executor_set_dispatcher(daemon->remote, daemon->dispatcher);
     return dispatcher_start(daemon->dispatcher, err) &&
            model_repository_start(daemon->repository, on_models_changed, daemon, err);
 }
@@ -265,6 +278,7 @@ static void stop(struct daemon *daemon) {
     model_repository_free(daemon->repository);
     dispatcher_free(daemon->dispatcher);
     process_executor_free(daemon->commands);
+    remote_executor_free(daemon->remote);
     store_close(daemon->store);
     if (daemon->signal_fd >= 0) {
         close(daemon->signal_fd);
