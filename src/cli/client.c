@@ -1,51 +1,13 @@
 #include "cli/client.h"
 
+#include "remote/curl_library.h"
+
 #include <ctype.h>
-#include <curl/curl.h>
-#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yyjson.h>
 
 enum { CONNECT_LIMIT_S = 10, REQUEST_LIMIT_S = 300, URL_BYTES_MAXIMUM = 8192 };
-
-/* The functions of libcurl that are used here. */
-struct curl_functions {
-    CURL *(*easy_init)(void);
-    CURLcode (*easy_setopt)(CURL *, CURLoption, ...);
-    CURLcode (*easy_perform)(CURL *);
-    CURLcode (*easy_getinfo)(CURL *, CURLINFO, ...);
-    void (*easy_cleanup)(CURL *);
-    const char *(*easy_strerror)(CURLcode);
-    struct curl_slist *(*slist_append)(struct curl_slist *, const char *);
-    void (*slist_free_all)(struct curl_slist *);
-};
-
-static bool load_symbol(void *library, const char *name, void *out_function, struct error *err) {
-    void *symbol = dlsym(library, name);
-    if (symbol == NULL) {
-        return error_set(err, ERROR_IO, "libcurl lacks %s; run script/setup", name);
-    }
-    /* POSIX's way around the missing conversion from object to function pointers (dlsym(3)). */
-    memcpy(out_function, &symbol, sizeof symbol);
-    return true;
-}
-
-static bool load_curl(struct curl_functions *curl, struct error *err) {
-    void *library = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
-    if (library == NULL) {
-        return error_set(err, ERROR_IO, "libcurl cannot be opened (%s); run script/setup",
-                         dlerror());
-    }
-    return load_symbol(library, "curl_easy_init", &curl->easy_init, err) &&
-           load_symbol(library, "curl_easy_setopt", &curl->easy_setopt, err) &&
-           load_symbol(library, "curl_easy_perform", &curl->easy_perform, err) &&
-           load_symbol(library, "curl_easy_getinfo", &curl->easy_getinfo, err) &&
-           load_symbol(library, "curl_easy_cleanup", &curl->easy_cleanup, err) &&
-           load_symbol(library, "curl_easy_strerror", &curl->easy_strerror, err) &&
-           load_symbol(library, "curl_slist_append", &curl->slist_append, err) &&
-           load_symbol(library, "curl_slist_free_all", &curl->slist_free_all, err);
-}
 
 static size_t collect(char *bytes, size_t size, size_t count, void *context) {
     struct text *body = context;
@@ -75,7 +37,7 @@ static bool refused(const char *body, long status, struct error *err) {
     return false;
 }
 
-static bool perform(const struct curl_functions *curl, CURL *handle, const char *url,
+static bool perform(const struct curl_library *curl, CURL *handle, const char *url,
                     struct curl_slist *headers, struct text *out_body, struct error *err) {
     curl->easy_setopt(handle, CURLOPT_URL, url);
     curl->easy_setopt(handle, CURLOPT_HTTPHEADER, headers);
@@ -98,8 +60,8 @@ bool client_get(const struct client_options *options, const char *path, struct t
                 struct error *err) {
     const char *server = options->server != NULL ? options->server : getenv("ORRERY_URL");
     const char *key = options->key != NULL ? options->key : getenv("ORRERY_API_KEY");
-    struct curl_functions curl;
-    if (!load_curl(&curl, err)) {
+    const struct curl_library *curl;
+    if (!curl_library_open(&curl, err)) {
         return false;
     }
     struct text url;
@@ -108,13 +70,13 @@ bool client_get(const struct client_options *options, const char *path, struct t
     text_init(&authorization, URL_BYTES_MAXIMUM);
     text_printf(&url, "%s%s", server == NULL ? "http://127.0.0.1:8080" : server, path);
     text_printf(&authorization, "Authorization: Bearer %s", key == NULL ? "" : key);
-    CURL *handle = curl.easy_init();
-    struct curl_slist *headers = curl.slist_append(NULL, text_string(&authorization));
+    CURL *handle = curl->easy_init();
+    struct curl_slist *headers = curl->slist_append(NULL, text_string(&authorization));
     bool ok = handle != NULL && headers != NULL && text_ok(&url)
-                  ? perform(&curl, handle, text_string(&url), headers, out_body, err)
+                  ? perform(curl, handle, text_string(&url), headers, out_body, err)
                   : error_set(err, ERROR_IO, "the request could not be made");
-    curl.slist_free_all(headers);
-    curl.easy_cleanup(handle);
+    curl->slist_free_all(headers);
+    curl->easy_cleanup(handle);
     text_fini(&url);
     text_fini(&authorization);
     return ok;

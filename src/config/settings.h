@@ -13,11 +13,14 @@ struct settings {
     char *listen;
     char *db;
     char *models;
+    char *secrets;
     char *onnxruntime; /* empty: the usual places */
     char *log_level;
     int64_t rate_limit;
     int64_t workers;
     int64_t worker_memory_bytes;
+    int64_t worker_cache_bytes;
+    int64_t session_threads;
     int64_t running;
     int64_t running_per_owner;
     int64_t http_threads;

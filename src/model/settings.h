@@ -16,10 +16,44 @@ enum model_backend {
     MODEL_BACKEND_COUNT,
 };
 
+/* Lists end with NULL. */
+struct process_settings {
+    const char *const *command;
+    const char *const *environment; /* "NAME=value" */
+    const char *const *readable;    /* absolute paths */
+    bool has_network;
+    uint64_t output_bytes_maximum;
+    uint64_t memory_bytes; /* 0: as a worker */
+};
+
+struct http_header {
+    const char *name;
+    const char *value; /* "${secret:NAME}" in it stands for a secret (remote/secret.h) */
+};
+
+/* A model on another server, of backend http or openinference. */
+struct http_settings {
+    const char *url;         /* of backend openinference: without /v2/… */
+    const char *unix_socket; /* NULL: over TCP */
+    const char *ca_file;     /* NULL: what the system trusts */
+    const char *method;
+    const struct http_header *headers;
+    size_t header_count;
+    const char *body;           /* JSON text, a template (remote/request.h) */
+    const char *result_pointer; /* RFC 6901 */
+    const char *served_name;    /* of backend openinference: NULL is the model's own name */
+    const uint16_t *retryable_statuses;
+    size_t retryable_status_count;
+    struct duration connect_timeout;
+    uint64_t answer_bytes_maximum;
+};
+
 struct model_settings {
     enum model_backend backend;
-    uint32_t max_concurrency; /* 0: no bound of its own */
-    struct duration timeout;  /* 0: the run's alone decides */
+    uint32_t max_concurrency;         /* 0: no bound of its own */
+    struct duration timeout;          /* 0: the run's alone decides */
+    struct process_settings *process; /* of backend process, else NULL */
+    struct http_settings *http;       /* of backends http and openinference, else NULL */
 };
 
 /* As it is written in model.json: "onnx". */

@@ -1,0 +1,75 @@
+#include "remote/answer.h"
+
+#include "base/error.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <yyjson.h>
+
+enum { SHOWN_BYTES = 200 };
+
+/* The beginning, in one line, without what could do harm to a terminal or a log. */
+static void show(const struct text *answer, char out[static SHOWN_BYTES + 1]) {
+    size_t used = 0;
+    for (size_t i = 0; i < answer->size_bytes && used < SHOWN_BYTES; i++) {
+        unsigned char byte = (unsigned char)answer->data[i];
+        bool is_space = byte <= ' ' || byte == 0x7f;
+        if (!is_space) {
+            out[used++] = byte < 0x80 ? (char)byte : '?';
+        } else if (used > 0 && out[used - 1] != ' ') {
+            out[used++] = ' ';
+        }
+    }
+    out[used] = '\0';
+}
+
+static bool refuse_status(const struct http_settings *settings, long status,
+                          const struct text *answer, struct error *err) {
+    char shown[SHOWN_BYTES + 1];
+    show(answer, shown);
+    bool may_retry = false;
+    for (size_t i = 0; i < settings->retryable_status_count; i++) {
+        may_retry = may_retry || settings->retryable_statuses[i] == status;
+    }
+    return error_set(err, may_retry ? ERROR_MODEL_UNAVAILABLE : ERROR_MODEL_FAILED,
+                     "the model's server answered %ld%s%s", status, *shown == '\0' ? "" : ": ",
+                     shown);
+}
+
+static void free_document(yyjson_doc **document) { yyjson_doc_free(*document); }
+
+bool answer_read(const struct http_settings *settings, long status, struct text *answer,
+                 char **out_result, size_t *out_result_bytes, struct error *err) {
+    if (status < 200 || status > 299) {
+        return refuse_status(settings, status, answer, err);
+    }
+    if (answer->size_bytes == 0) {
+        return error_set(err, ERROR_MODEL_FAILED, "the model's server answered nothing");
+    }
+    yyjson_read_err reason;
+    yyjson_doc *document CLEANUP(free_document) =
+        yyjson_read_opts(answer->data, answer->size_bytes, YYJSON_READ_NOFLAG, NULL, &reason);
+    if (document == NULL) {
+        char shown[SHOWN_BYTES + 1];
+        show(answer, shown);
+        return error_set(err, ERROR_MODEL_FAILED,
+                         "what the model's server answered is not JSON: %s at byte %zu: %s",
+                         reason.msg, reason.pos + 1, shown);
+    }
+    yyjson_val *root = yyjson_doc_get_root(document);
+    if (*settings->result_pointer == '\0') {
+        *out_result_bytes = answer->size_bytes;
+        *out_result = text_take(answer);
+        return true;
+    }
+    yyjson_val *result = yyjson_ptr_get(root, settings->result_pointer);
+    if (result == NULL) {
+        return error_set(err, ERROR_MODEL_FAILED,
+                         "what the model's server answered has nothing at '%.100s'",
+                         settings->result_pointer);
+    }
+    *out_result = yyjson_val_write(result, YYJSON_WRITE_NOFLAG, out_result_bytes);
+    ASSERT(*out_result != NULL);
+    return true;
+}

@@ -1,0 +1,410 @@
+#include "remote/remote.h"
+
+#include "base/identity.h"
+#include "base/list.h"
+#include "base/mailbox.h"
+#include "observe/log.h"
+#include "remote/answer.h"
+#include "remote/curl_library.h"
+#include "remote/request.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BODY_BYTES_MAXIMUM ((size_t)1 << 30)
+enum { URL_BYTES_MAXIMUM = 16384, HEADER_BYTES_MAXIMUM = 131072 };
+
+struct transfer {
+    struct list_node node;
+    struct dispatch_job *job;
+    const struct model *model;
+    CURL *handle;
+    struct curl_slist *headers;
+    struct text body;
+    struct text answer;
+};
+
+struct remote_executor {
+    struct executor interface;
+    struct remote_options options;
+    struct dispatcher *dispatcher;
+    struct mailbox mailbox;
+    pthread_t thread;
+    bool has_thread; /* the dispatcher's thread's */
+    /* The thread's own from here on. */
+    const struct curl_library *curl;
+    CURLM *multi;
+    struct list_node transfers;
+    bool stopping;
+};
+
+enum order_kind { ORDER_RUN, ORDER_CANCEL, ORDER_STOP };
+
+struct order {
+    struct letter letter;
+    enum order_kind kind;
+    struct dispatch_job *job;
+    const struct model *model;
+    uint64_t cancel_id;
+};
+
+/* --- outcomes ------------------------------------------------------------------------------------ */
+
+static void give_back(struct remote_executor *executor, struct dispatch_job *job, bool ok,
+                      const struct error *err) {
+    job->status = ok                             ? EXECUTION_SUCCEEDED
+                  : err->kind == ERROR_TIMED_OUT ? EXECUTION_TIMED_OUT
+                                                 : EXECUTION_FAILED;
+    if (!ok) {
+        job->err = *err;
+    }
+    dispatcher_return(executor->dispatcher, job);
+}
+
+static void transfer_free(struct remote_executor *executor, struct transfer *transfer) {
+    if (transfer->handle != NULL) {
+        executor->curl->multi_remove_handle(executor->multi, transfer->handle);
+        executor->curl->easy_cleanup(transfer->handle);
+    }
+    executor->curl->slist_free_all(transfer->headers);
+    text_fini(&transfer->body);
+    text_fini(&transfer->answer);
+    free(transfer);
+}
+
+static void finish(struct remote_executor *executor, struct transfer *transfer, bool ok,
+                   const struct error *err) {
+    list_remove(&transfer->node);
+    if (!ok) {
+        log_event(LOG_WARNING, "remote_failed", LOG_STRING("model", transfer->model->name),
+                  LOG_FAILURE(err));
+    }
+    give_back(executor, transfer->job, ok, err);
+    transfer_free(executor, transfer);
+}
+
+static bool explain_timeout(const struct remote_executor *executor, const struct transfer *transfer,
+                            struct error *err) {
+    curl_off_t connect_us = 0;
+    curl_off_t first_byte_us = 0;
+    curl_off_t total_us = 0;
+    executor->curl->easy_getinfo(transfer->handle, CURLINFO_PRETRANSFER_TIME_T, &connect_us);
+    executor->curl->easy_getinfo(transfer->handle, CURLINFO_STARTTRANSFER_TIME_T, &first_byte_us);
+    executor->curl->easy_getinfo(transfer->handle, CURLINFO_TOTAL_TIME_T, &total_us);
+    char time[DURATION_BYTES];
+    if (connect_us == 0 && total_us < transfer->job->limit.us) {
+        duration_format(transfer->model->settings.http->connect_timeout, time);
+        return error_set(err, ERROR_MODEL_UNAVAILABLE,
+                         "no connection to the model's server within %s", time);
+    }
+    duration_format(transfer->job->limit, time);
+    return error_set(err, ERROR_TIMED_OUT, "not finished within %s: the model's server %s", time,
+                     connect_us == 0      ? "could not be connected to"
+                     : first_byte_us == 0 ? "did not begin to answer"
+                                          : "did not end its answer");
+}
+
+static bool explain(const struct remote_executor *executor, const struct transfer *transfer,
+                    CURLcode code, struct error *err) {
+    switch (code) {
+    case CURLE_OPERATION_TIMEDOUT:
+        return explain_timeout(executor, transfer, err);
+    case CURLE_WRITE_ERROR:
+        return error_set(err, ERROR_MODEL_FAILED,
+                         "the model's server answered with more than %llu bytes",
+                         (unsigned long long)transfer->model->settings.http->answer_bytes_maximum);
+    default:
+        return error_set(err, ERROR_MODEL_UNAVAILABLE, "the model's server cannot be asked: %s",
+                         executor->curl->easy_strerror(code));
+    }
+}
+
+static void end(struct remote_executor *executor, struct transfer *transfer, CURLcode code) {
+    struct error err;
+    long status = 0;
+    bool ok = code == CURLE_OK || explain(executor, transfer, code, &err);
+    if (ok) {
+        executor->curl->easy_getinfo(transfer->handle, CURLINFO_RESPONSE_CODE, &status);
+        ok = answer_read(transfer->model->settings.http, status, &transfer->answer,
+                         &transfer->job->result, &transfer->job->result_bytes, &err);
+    }
+    finish(executor, transfer, ok, &err);
+}
+
+/* --- starting ------------------------------------------------------------------------------------ */
+
+static size_t take_bytes(char *bytes, size_t size, size_t count, void *context) {
+    struct transfer *transfer = context;
+    text_append_bytes(&transfer->answer, bytes, size * count);
+    return text_ok(&transfer->answer) ? size * count : 0;
+}
+
+static bool add_header(const struct remote_executor *executor, struct transfer *transfer,
+                       const char *name, const char *value, struct error *err) {
+    struct text line CLEANUP(text_fini);
+    text_init(&line, HEADER_BYTES_MAXIMUM);
+    text_printf(&line, "%s: ", name);
+    bool ok = request_append_header_value(value, executor->options.secrets_folder, &line, err);
+    struct curl_slist *headers = NULL;
+    if (ok) {
+        headers = executor->curl->slist_append(transfer->headers, text_string(&line));
+        ok = headers != NULL || error_set(err, ERROR_UNAVAILABLE, "no memory for a request");
+    }
+    if (ok) {
+        transfer->headers = headers;
+    }
+    if (line.data != NULL) {
+        explicit_bzero(line.data, line.capacity_bytes); /* there may be a secret in it */
+    }
+    return ok;
+}
+
+static bool add_headers(const struct remote_executor *executor, struct transfer *transfer,
+                        struct error *err) {
+    const struct http_settings *settings = transfer->model->settings.http;
+    const struct dispatch_job *job = transfer->job;
+    bool ok = add_header(executor, transfer, "Content-Type", "application/json", err) &&
+              add_header(executor, transfer, "Accept", "application/json", err);
+    if (ok && job->execution_key != 0) {
+        char id[UUID_TEXT_BYTES];
+        char trace[TRACEPARENT_BYTES];
+        identity_format(job->execution_key, job->origin.store_tag, id);
+        request_format_traceparent(job, trace);
+        ok = add_header(executor, transfer, "Idempotency-Key", id, err) &&
+             add_header(executor, transfer, "traceparent", trace, err);
+    }
+    for (size_t i = 0; i < settings->header_count && ok; i++) {
+        ok = add_header(executor, transfer, settings->headers[i].name, settings->headers[i].value,
+                        err);
+    }
+    return ok;
+}
+
+static long milliseconds(struct duration duration) {
+    int64_t ms = duration.us / US_PER_MS;
+    return (long)MIN_OF(MAX_OF(ms, INT64_C(1)), (int64_t)INT_MAX);
+}
+
+static void set_options(const struct remote_executor *executor, struct transfer *transfer,
+                        const char *url) {
+    const struct http_settings *settings = transfer->model->settings.http;
+    CURLcode (*set)(CURL *, CURLoption, ...) = executor->curl->easy_setopt;
+    CURL *handle = transfer->handle;
+    set(handle, CURLOPT_URL, url);
+    set(handle, CURLOPT_PROTOCOLS_STR, "http,https");
+    set(handle, CURLOPT_FOLLOWLOCATION, 0L);
+    set(handle, CURLOPT_PROXY, "");
+    set(handle, CURLOPT_NOSIGNAL, 1L);
+    set(handle, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+    set(handle, CURLOPT_USERAGENT, "orrery/" ORRERY_VERSION);
+    set(handle, CURLOPT_HTTPHEADER, transfer->headers);
+    set(handle, CURLOPT_POSTFIELDS, text_string(&transfer->body));
+    set(handle, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body.size_bytes);
+    set(handle, CURLOPT_CUSTOMREQUEST, settings->method);
+    set(handle, CURLOPT_WRITEFUNCTION, take_bytes);
+    set(handle, CURLOPT_WRITEDATA, transfer);
+    set(handle, CURLOPT_TIMEOUT_MS, milliseconds(transfer->job->limit));
+    set(handle, CURLOPT_CONNECTTIMEOUT_MS, milliseconds(settings->connect_timeout));
+    set(handle, CURLOPT_PRIVATE, transfer);
+    if (settings->unix_socket != NULL) {
+        set(handle, CURLOPT_UNIX_SOCKET_PATH, settings->unix_socket);
+    }
+    if (settings->ca_file != NULL) {
+        set(handle, CURLOPT_CAINFO, settings->ca_file);
+    }
+}
+
+static bool prepare(struct remote_executor *executor, struct transfer *transfer,
+                    struct error *err) {
+    struct text url CLEANUP(text_fini);
+    text_init(&url, URL_BYTES_MAXIMUM);
+    text_init(&transfer->body, BODY_BYTES_MAXIMUM);
+    text_init(&transfer->answer, transfer->model->settings.http->answer_bytes_maximum);
+    request_append_url(transfer->model, &url);
+    request_append_body(transfer->model->settings.http->body, transfer->job, &transfer->body);
+    if (!text_ok(&url) || !text_ok(&transfer->body)) {
+        return error_set(err, ERROR_MODEL_FAILED, "the request would be too large");
+    }
+    if (!add_headers(executor, transfer, err)) {
+        return false;
+    }
+    transfer->handle = executor->curl->easy_init();
+    if (transfer->handle == NULL) {
+        return error_set(err, ERROR_UNAVAILABLE, "no memory for a request");
+    }
+    set_options(executor, transfer, text_string(&url));
+    executor->curl->multi_add_handle(executor->multi, transfer->handle);
+    return true;
+}
+
+static void start(struct remote_executor *executor, const struct order *order) {
+    struct transfer *transfer = must_alloc_zeroed(1, sizeof *transfer);
+    transfer->job = order->job;
+    transfer->model = order->model;
+    list_append(&executor->transfers, &transfer->node);
+    struct error err;
+    if (!prepare(executor, transfer, &err)) {
+        finish(executor, transfer, false, &err);
+    }
+}
+
+/* --- orders -------------------------------------------------------------------------------------- */
+
+static void end_all(struct remote_executor *executor, uint64_t only_id, enum error_kind kind,
+                    const char *message) {
+    struct list_node *next;
+    for (struct list_node *node = executor->transfers.next; node != &executor->transfers;
+         node = next) {
+        struct transfer *transfer = CONTAINER_OF(node, struct transfer, node);
+        next = node->next;
+        if (only_id == 0 || transfer->job->id == only_id) {
+            struct error err;
+            error_set(&err, kind, "%s", message);
+            finish(executor, transfer, false, &err);
+        }
+    }
+}
+
+static void handle_mail(struct remote_executor *executor) {
+    struct letter *letters = mailbox_take_all(&executor->mailbox);
+    while (letters != NULL) {
+        struct order *order = CONTAINER_OF(letters, struct order, letter);
+        letters = letters->next;
+        switch (order->kind) {
+        case ORDER_RUN:
+            start(executor, order);
+            break;
+        case ORDER_CANCEL:
+            end_all(executor, order->cancel_id, ERROR_CANCELLED, "cancelled while it was running");
+            break;
+        case ORDER_STOP:
+            executor->stopping = true;
+            end_all(executor, 0, ERROR_INTERRUPTED, "the server stopped before this had ended");
+            break;
+        }
+        free(order);
+    }
+}
+
+/* --- the loop ------------------------------------------------------------------------------------ */
+
+static void end_what_is_done(struct remote_executor *executor) {
+    int ignored_left;
+    CURLMsg *message;
+    while ((message = executor->curl->multi_info_read(executor->multi, &ignored_left)) != NULL) {
+        struct transfer *transfer = NULL;
+        executor->curl->easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
+        end(executor, transfer, message->data.result);
+    }
+}
+
+static void *run_thread(void *context) {
+    struct remote_executor *executor = context;
+    while (!executor->stopping) {
+        int ignored_running;
+        executor->curl->multi_perform(executor->multi, &ignored_running);
+        end_what_is_done(executor);
+        struct curl_waitfd mail = {.fd = mailbox_fd(&executor->mailbox),
+                                   .events = CURL_WAIT_POLLIN};
+        /* libcurl shortens the time to what its transfers need. */
+        executor->curl->multi_poll(executor->multi, &mail, 1, INT_MAX, NULL);
+        handle_mail(executor);
+    }
+    log_end_thread();
+    return NULL;
+}
+
+/* --- from the dispatcher ------------------------------------------------------------------------- */
+
+static struct remote_executor *executor_of(struct executor *interface) {
+    return CONTAINER_OF(interface, struct remote_executor, interface);
+}
+
+static void send_order(struct remote_executor *executor, const struct order *contents) {
+    struct order *order = must_alloc(sizeof *order);
+    *order = *contents;
+    mailbox_send(&executor->mailbox, &order->letter);
+}
+
+static bool begin(struct remote_executor *executor, struct error *err) {
+    if (executor->has_thread) {
+        return true;
+    }
+    if (!curl_library_open(&executor->curl, err)) {
+        err->kind = ERROR_MODEL_UNAVAILABLE;
+        return false;
+    }
+    if (executor->multi == NULL) {
+        executor->multi = executor->curl->multi_init();
+    }
+    int failed =
+        executor->multi == NULL ? 1 : pthread_create(&executor->thread, NULL, run_thread, executor);
+    if (failed != 0) {
+        return error_set(err, ERROR_UNAVAILABLE, "there is no thread for models on other servers");
+    }
+    pthread_setname_np(executor->thread, "remote");
+    executor->has_thread = true;
+    return true;
+}
+
+static void submit(struct executor *interface, struct dispatch_job *job, const struct model *model,
+                   const struct model_version *version) {
+    (void)version;
+    struct remote_executor *executor = executor_of(interface);
+    struct error err;
+    if (!begin(executor, &err)) {
+        give_back(executor, job, false, &err);
+        return;
+    }
+    send_order(executor, &(struct order){.kind = ORDER_RUN, .job = job, .model = model});
+}
+
+static void cancel_job(struct executor *interface, uint64_t job_id) {
+    send_order(executor_of(interface), &(struct order){.kind = ORDER_CANCEL, .cancel_id = job_id});
+}
+
+static void stop(struct executor *interface) {
+    struct remote_executor *executor = executor_of(interface);
+    if (executor->has_thread) {
+        send_order(executor, &(struct order){.kind = ORDER_STOP});
+        pthread_join(executor->thread, NULL);
+        executor->has_thread = false;
+    }
+}
+
+bool remote_executor_new(const struct remote_options *options,
+                         struct remote_executor **out_executor, struct error *err) {
+    struct remote_executor *executor = must_alloc_zeroed(1, sizeof *executor);
+    executor->interface = (struct executor){.submit = submit, .cancel = cancel_job, .stop = stop};
+    executor->options = *options;
+    list_init(&executor->transfers);
+    if (!mailbox_init(&executor->mailbox, err)) {
+        free(executor);
+        return false;
+    }
+    *out_executor = executor;
+    return true;
+}
+
+void remote_executor_set_dispatcher(struct remote_executor *executor,
+                                    struct dispatcher *dispatcher) {
+    executor->dispatcher = dispatcher;
+}
+
+struct executor *remote_executor_interface(struct remote_executor *executor) {
+    return &executor->interface;
+}
+
+void remote_executor_free(struct remote_executor *executor) {
+    if (executor == NULL) {
+        return;
+    }
+    ASSERT(!executor->has_thread);
+    if (executor->multi != NULL) {
+        executor->curl->multi_cleanup(executor->multi);
+    }
+    mailbox_fini(&executor->mailbox);
+    free(executor);
+}

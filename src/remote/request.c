@@ -1,0 +1,203 @@
+#include "remote/request.h"
+
+#include "base/identity.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SECRET_BYTES_MAXIMUM = 65536, SECRET_NAME_BYTES_MAXIMUM = 128 };
+
+/* --- the body ------------------------------------------------------------------------------------ */
+
+static void append_id(int64_t key, uint64_t store_tag, struct text *out) {
+    char id[UUID_TEXT_BYTES];
+    if (key == 0) {
+        text_append(out, "null");
+        return;
+    }
+    identity_format(key, store_tag, id);
+    text_append_json_string(out, id);
+}
+
+static void append_parameters(const struct dispatch_job *job, struct text *out) {
+    text_append_bytes(out, job->parameters, job->parameters_bytes);
+}
+
+static void append_scheduled_for(const struct dispatch_job *job, struct text *out) {
+    char time[RFC3339_BYTES];
+    if (job->execution_key == 0 || wall_time_is_none(job->origin.scheduled_for)) {
+        text_append(out, "null");
+        return;
+    }
+    wall_time_format(job->origin.scheduled_for, time);
+    text_append_json_string(out, time);
+}
+
+static void append_execution_id(const struct dispatch_job *job, struct text *out) {
+    append_id(job->execution_key, job->origin.store_tag, out);
+}
+
+static void append_run_id(const struct dispatch_job *job, struct text *out) {
+    append_id(job->origin.run_key, job->origin.store_tag, out);
+}
+
+static const struct {
+    const char *literal;
+    void (*append)(const struct dispatch_job *job, struct text *out);
+} places[] = {
+    {"\"$parameters\"", append_parameters},
+    {"\"$scheduled_for\"", append_scheduled_for},
+    {"\"$execution_id\"", append_execution_id},
+    {"\"$run_id\"", append_run_id},
+};
+
+/* The template is yyjson's own writing: no space around anything, and `$` is never escaped. */
+static const char *append_string(const char *at, const struct dispatch_job *job, struct text *out) {
+    const char *end = at + 1;
+    while (*end != '"') {
+        end += *end == '\\' ? 2 : 1;
+    }
+    end++;
+    size_t length = (size_t)(end - at);
+    for (size_t i = 0; i < COUNT_OF(places) && *end != ':'; i++) {
+        if (strlen(places[i].literal) == length && memcmp(at, places[i].literal, length) == 0) {
+            places[i].append(job, out);
+            return end;
+        }
+    }
+    text_append_bytes(out, at, length);
+    return end;
+}
+
+void request_append_body(const char *template_text, const struct dispatch_job *job,
+                         struct text *out) {
+    const char *at = template_text;
+    while (*at != '\0') {
+        size_t plain = strcspn(at, "\"");
+        text_append_bytes(out, at, plain);
+        at += plain;
+        if (*at == '"') {
+            at = append_string(at, job, out);
+        }
+    }
+}
+
+/* --- the address --------------------------------------------------------------------------------- */
+
+static void append_escaped(const char *string, struct text *out) {
+    for (const unsigned char *at = (const unsigned char *)string; *at != '\0'; at++) {
+        if (isalnum(*at) || strchr("-._~", *at) != NULL) {
+            text_append_char(out, (char)*at);
+        } else {
+            text_printf(out, "%%%02X", *at);
+        }
+    }
+}
+
+void request_append_url(const struct model *model, struct text *out) {
+    const struct http_settings *settings = model->settings.http;
+    if (model->settings.backend != MODEL_BACKEND_OPENINFERENCE) {
+        text_append(out, settings->url);
+        return;
+    }
+    size_t length = strlen(settings->url);
+    while (settings->url[length - 1] == '/') {
+        length--;
+    }
+    text_append_bytes(out, settings->url, length);
+    text_append(out, "/v2/models/");
+    append_escaped(settings->served_name == NULL ? model->name : settings->served_name, out);
+    text_append(out, "/infer");
+}
+
+/* --- header fields ------------------------------------------------------------------------------- */
+
+static void close_fd(int *fd) {
+    if (*fd >= 0) {
+        close(*fd);
+    }
+}
+
+/* The first characters of a name are no dots, so that none leads out of the folder. */
+static bool secret_name_is_valid(const char *name) {
+    static const char characters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                     "0123456789_-.";
+    return *name != '\0' && *name != '.' && name[strspn(name, characters)] == '\0';
+}
+
+static bool append_secret(const char *name, const char *folder, struct text *out,
+                          struct error *err) {
+    if (!secret_name_is_valid(name) || *folder == '\0') {
+        return error_set(err, ERROR_MODEL_UNAVAILABLE,
+                         *folder == '\0' ? "a header needs the secret '%.60s', and no folder of "
+                                           "secrets is configured (--secrets)"
+                                         : "'%.60s' is no name of a secret",
+                         name);
+    }
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    char *secret CLEANUP(free_pointer) = must_alloc(SECRET_BYTES_MAXIMUM + 1);
+    int fd CLEANUP(close_fd) = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t size_bytes = fd < 0 ? -1 : read(fd, secret, SECRET_BYTES_MAXIMUM);
+    if (size_bytes < 0) {
+        return error_set_errno(err, ERROR_MODEL_UNAVAILABLE, errno,
+                               "the secret '%.60s' cannot be read", name);
+    }
+    while (size_bytes > 0 && strchr("\r\n", secret[size_bytes - 1]) != NULL) {
+        size_bytes--;
+    }
+    bool ok = size_bytes > 0 && size_bytes < SECRET_BYTES_MAXIMUM;
+    for (ssize_t i = 0; i < size_bytes; i++) {
+        ok = ok && (unsigned char)secret[i] >= ' ' && secret[i] != 0x7f;
+    }
+    if (ok) {
+        text_append_bytes(out, secret, (size_t)size_bytes);
+    }
+    explicit_bzero(secret, SECRET_BYTES_MAXIMUM + 1);
+    return ok || error_set(err, ERROR_MODEL_UNAVAILABLE,
+                           "the secret '%.60s' is no value for a header field", name);
+}
+
+bool request_append_header_value(const char *value, const char *secrets_folder, struct text *out,
+                                 struct error *err) {
+    static const char begin[] = "${secret:";
+    const char *at = value;
+    for (const char *place; (place = strstr(at, begin)) != NULL;) {
+        const char *name = place + strlen(begin);
+        size_t length = strcspn(name, "}");
+        char copy[SECRET_NAME_BYTES_MAXIMUM + 1];
+        if (name[length] == '\0' || length > SECRET_NAME_BYTES_MAXIMUM) {
+            return error_set(err, ERROR_MODEL_UNAVAILABLE, "a header has '${secret:' without '}'");
+        }
+        memcpy(copy, name, length);
+        copy[length] = '\0';
+        text_append_bytes(out, at, (size_t)(place - at));
+        if (!append_secret(copy, secrets_folder, out, err)) {
+            return false;
+        }
+        at = name + length + 1;
+    }
+    text_append(out, at);
+    return true;
+}
+
+void request_format_traceparent(const struct dispatch_job *job,
+                                char out[static TRACEPARENT_BYTES]) {
+    char id[UUID_TEXT_BYTES];
+    char trace[33];
+    size_t used = 0;
+    identity_format(job->execution_key, job->origin.store_tag, id);
+    for (const char *at = id; *at != '\0'; at++) {
+        if (*at != '-') {
+            trace[used++] = *at;
+        }
+    }
+    trace[used] = '\0';
+    snprintf(out, TRACEPARENT_BYTES, "00-%s-%016llx-01", trace,
+             (unsigned long long)job->execution_key << 8 | (job->origin.attempt & 0xff) | 1U << 7);
+}

@@ -1,0 +1,339 @@
+"""Models on other servers: what they are asked, what their answers mean, and that none of them harms anybody else."""
+
+import http.server
+import json
+import os
+import pathlib
+import socket
+import socketserver
+import ssl
+import subprocess
+import threading
+import time
+
+import pytest
+from conftest import create, executions, wait_for, write_line_model
+
+HANG_S = 60
+
+
+class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, address=("127.0.0.1", 0)):
+        self.requests = []
+        self.released = threading.Event()
+        super().__init__(address, Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class UnixServer(Server):
+    address_family = socket.AF_UNIX
+
+    def server_bind(self):
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "localhost", 0
+
+    def get_request(self):
+        request, _ = super().get_request()
+        return request, ("unix", 0)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def handle(self):
+        try:
+            super().handle()
+        except (ConnectionError, TimeoutError):
+            pass  # the daemon has had enough of it
+
+    def answer(self, status, body, content_type="application/json", **headers):
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(data)))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.requests.append((self.path, dict(self.headers), body))
+        what = self.path.split("?")[0].strip("/").split("/")[0]
+        getattr(self, "do_" + what)(json.loads(body))
+
+    def do_predict(self, asked):
+        self.answer(200, {"prediction": {"value": [row[0] * 2 for row in asked["rows"]]}, "model": "far"})
+
+    def do_echo(self, asked):
+        self.answer(200, asked)
+
+    def do_v2(self, asked):
+        data = asked["inputs"][0]["data"]
+        self.answer(200, {"model_name": self.path.split("/")[3], "outputs": [
+            {"name": "y", "shape": [len(data)], "datatype": "FP32", "data": [x + 1 for x in data]}]})
+
+    def do_hang(self, _):
+        self.server.released.wait(HANG_S)
+
+    def do_drip(self, _):
+        self.send_response(200)
+        self.send_header("Content-Length", "100000")
+        self.end_headers()
+        while not self.server.released.wait(0.05):
+            self.wfile.write(b" ")
+
+    def do_reset(self, _):
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        os.close(self.connection.detach())
+
+    def do_broken(self, _):
+        self.answer(500, b"Traceback (most recent call last):\n  \x1b[31mKeyError", "text/plain")
+
+    def do_refuses(self, _):
+        self.answer(422, {"detail": "rows: field required"})
+
+    def do_garbage(self, _):
+        self.answer(200, b"<html>no JSON</html>", "text/html")
+
+    def do_empty(self, _):
+        self.answer(200, b"")
+
+    def do_elsewhere(self, _):
+        self.answer(302, b"", Location="/predict")
+
+    def do_gigabyte(self, _):
+        self.send_response(200)
+        self.end_headers()
+        self.close_connection = True
+        chunk = b"[" + b"1," * (1 << 19)
+        for _ in range(1024):
+            self.wfile.write(chunk)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Server() as server:
+        yield server
+        server.released.set()
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    write_line_model(folder, "line", 1, 2, 1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("secrets")
+    (folder / "token").write_text("a-very-secret-word\n")
+    (folder / "two-lines").write_text("one\r\nX-Injected: yes\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def daemon(make_daemon, models, secrets):
+    return make_daemon(models, ["--secrets", str(secrets)]).start()
+
+
+def put(models, name, **settings):
+    settings = {"backend": "http", **settings}
+    place = pathlib.Path(models) / name
+    place.mkdir(exist_ok=True)
+    (place / "new.json").write_text(json.dumps(settings))
+    (place / "new.json").rename(place / "model.json")
+    return name
+
+
+def ended(api, run_id):
+    def last():
+        found = [e for e in executions(api, run_id) if e["finished_at"] is not None]
+        return found and found[0]
+
+    return wait_for(last, "the end of the execution")
+
+
+def trigger(api, model, parameters=None, **fields):
+    run_id = create(api, model_name=model, schedule="0 0 1 1 *", parameters=parameters or {"rows": [[1]]}, **fields)
+    answer = api.post(f"/api/scheduled/{run_id}/trigger")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_a_run_is_one_request_made_by_its_template(api, models, server):
+    model = put(models, "far", url=server.url + "/echo?x=1", headers={"X-Team": "risk"},
+                body={"instances": "$parameters", "when": "$scheduled_for", "$run_id": "$run_id",
+                      "as is": "$parameters is not replaced here", "id": ["$execution_id"]})
+    execution = trigger(api, model, {"rows": [[1], [9007199254740993]], "text": "\"$run_id\" é"})
+    assert execution["status"] == "succeeded", execution
+    assert execution["result"]["instances"] == {"rows": [[1], [9007199254740993]], "text": "\"$run_id\" é"}
+    assert execution["result"]["$run_id"] == execution["run_id"]
+    assert execution["result"]["id"] == [execution["execution_id"]]
+    assert execution["result"]["as is"] == "$parameters is not replaced here"
+    assert execution["result"]["when"] is not None
+    path, headers, _ = server.requests[-1]
+    assert path == "/echo?x=1"
+    assert headers["X-Team"] == "risk" and headers["Content-Type"] == "application/json"
+    assert headers["Idempotency-Key"] == execution["execution_id"]
+    assert headers["traceparent"].startswith("00-" + execution["execution_id"].replace("-", ""))
+    assert execution["model_version"] == 1 and len(execution["model_digest"]) == 64
+
+
+def test_the_result_is_what_the_pointer_says(api, models, server):
+    model = put(models, "pointed", url=server.url + "/predict", result="/prediction/value")
+    assert trigger(api, model, {"rows": [[1], [2.5]]})["result"] == [2, 5.0]
+    model = put(models, "astray", url=server.url + "/predict", result="/prediction/nothing")
+    execution = trigger(api, model)
+    assert execution["status"] == "failed" and execution["error"]["type"] == "ModelError"
+    assert "'/prediction/nothing'" in execution["error"]["message"]
+
+
+def test_it_fires_by_the_clock_and_connections_are_used_again(api, models, server):
+    model = put(models, "often", url=server.url + "/predict", result="/prediction")
+    run_id = create(api, model_name=model, schedule="* * * * * *", parameters={"rows": [[3]]})
+    wait_for(lambda: sum(e["status"] == "succeeded" for e in executions(api, run_id)) >= 2, "two slots")
+    assert api.delete(f"/api/scheduled/{run_id}").status_code == 200
+    assert api.post(f"/api/models/{model}/predict", json={"rows": [[4]]}).json() == {"value": [8]}
+
+
+def test_secrets_are_sent_and_nowhere_shown(api, daemon, models, server):
+    model = put(models, "guarded", url=server.url + "/predict",
+                headers={"Authorization": "Bearer ${secret:token}"})
+    assert trigger(api, model)["status"] == "succeeded"
+    assert server.requests[-1][1]["Authorization"] == "Bearer a-very-secret-word"
+    for secret, words in (("absent", "the secret 'absent' cannot be read"),
+                          ("two-lines", "the secret 'two-lines' is no value for a header field"),
+                          ("../token", "'../token' is no name of a secret")):
+        model = put(models, "unguarded", url=server.url + "/predict", headers={"X-Key": "${secret:%s}" % secret})
+        wait_for(lambda: trigger(api, model)["error"]["message"].startswith(words), words)
+    shown = api.get("/api/models/guarded").text + api.get("/api/models").text + daemon.new_log()
+    assert "a-very-secret-word" not in shown
+
+
+@pytest.mark.parametrize("path, status, error_type, words", [
+    ("hang", "timed_out", "TimedOut", "not finished within 500ms: the model's server did not begin to answer"),
+    ("drip", "timed_out", "TimedOut", "not finished within 500ms: the model's server did not end its answer"),
+    ("reset", "failed", "ModelUnavailable", "the model's server cannot be asked: "),
+    ("broken", "failed", "ModelUnavailable", "the model's server answered 500: Traceback (most recent call last): "
+                                             "[31mKeyError"),
+    ("refuses", "failed", "ModelError", 'the model\'s server answered 422: {"detail": "rows: field required"}'),
+    ("garbage", "failed", "ModelError", "what the model's server answered is not JSON: "),
+    ("empty", "failed", "ModelError", "the model's server answered nothing"),
+    ("elsewhere", "failed", "ModelError", "the model's server answered 302"),
+    ("gigabyte", "failed", "ModelError", "the model's server answered with more than 1000000 bytes"),
+])
+def test_a_bad_server_ends_its_own_execution(api, models, server, path, status, error_type, words):
+    model = put(models, "bad-" + path, url=f"{server.url}/{path}", answer_limit=1000000)
+    execution = trigger(api, model, timeout="500ms" if status == "timed_out" else "30s", retry={"max_attempts": 0})
+    assert execution["status"] == status, execution
+    assert execution["error"]["type"] == error_type
+    assert execution["error"]["message"].startswith(words), execution["error"]["message"]
+    assert len(execution["error"]["message"]) < 440
+
+
+def test_a_server_that_is_not_there_is_retried_and_then_found(api, models, server):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    model = put(models, "late", url=f"http://127.0.0.1:{port}/predict")
+    run_id = create(api, model_name=model, schedule="* * * * * *", parameters={"rows": [[1]]}, overlap="queue_all",
+                    retry={"max_attempts": 10, "backoff": "100ms", "max_backoff": "500ms"})
+    first = ended(api, run_id)
+    assert first["status"] == "failed" and first["error"]["type"] == "ModelUnavailable"
+    assert "connect" in first["error"]["message"]
+    with Server(("127.0.0.1", port)):
+        wait_for(lambda: any(e["status"] == "succeeded" and e["trigger"] == "retry" for e in executions(api, run_id)),
+                 "a later attempt")
+    assert api.delete(f"/api/scheduled/{run_id}").status_code == 200
+
+
+def test_what_runs_there_can_be_cancelled(api, models, server):
+    model = put(models, "cancelled", url=server.url + "/hang")
+    run_id = create(api, model_name=model, schedule="0 0 1 1 *", parameters={"rows": []}, timeout="1h")
+    started = api.post(f"/api/scheduled/{run_id}/trigger", headers={"Prefer": "respond-async"}).json()
+    wait_for(lambda: any(path == "/hang" for path, *_ in server.requests), "the request")
+    answer = api.post(f"/api/executions/{started['execution_id']}/cancel")
+    assert answer.status_code == 200 and answer.json()["status"] == "cancelled", answer.text
+
+
+def test_a_server_on_a_unix_socket(api, models, tmp_path):
+    path = str(tmp_path / "model.sock")
+    with UnixServer(path):
+        model = put(models, "near", url="http://localhost/predict", unix_socket=path, result="/prediction/value")
+        assert trigger(api, model)["result"] == [2]
+
+
+def test_certificates_are_verified(api, models, tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost",
+                    "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+    with Server() as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        url = server.url.replace("http:", "https:") + "/predict"
+        execution = trigger(api, put(models, "strange", url=url), retry={"max_attempts": 0})
+        assert execution["status"] == "failed" and execution["error"]["type"] == "ModelUnavailable"
+        assert "certificate" in execution["error"]["message"], execution["error"]
+        assert trigger(api, put(models, "trusted", url=url, ca_file=str(certificate)))["status"] == "succeeded"
+
+
+def test_an_open_inference_server(api, models, server):
+    model = put(models, "triton", backend="openinference", url=server.url + "/", model="other name")
+    asked = {"inputs": [{"name": "x", "shape": [2], "datatype": "FP32", "data": [1.5, 2]}]}
+    execution = trigger(api, model, asked)
+    assert execution["result"]["outputs"][0]["data"] == [2.5, 3], execution
+    assert server.requests[-1][0] == "/v2/models/other%20name/infer"
+
+
+def test_a_hanging_server_makes_nobody_else_late(api, models, server):
+    model = put(models, "stuck", url=server.url + "/hang", max_concurrency=4)
+    stuck = [create(api, model_name=model, schedule="* * * * * *", parameters={"rows": []}, timeout="2s",
+                    overlap="allow") for _ in range(4)]
+    good = create(api, model_name="line", schedule="* * * * * *", parameters={"data": [[1.0]]})
+    wait_for(lambda: sum(e["status"] == "succeeded" for e in executions(api, good)) >= 4, "four slots")
+    for run_id in stuck:
+        assert api.delete(f"/api/scheduled/{run_id}").status_code == 200
+    late = sorted(seconds_late(e) for e in executions(api, good) if e["status"] == "succeeded")
+    assert late[len(late) // 2] < 0.1, late
+
+
+def seconds_late(execution):
+    import datetime
+
+    times = [datetime.datetime.fromisoformat(execution[name].replace("Z", "+00:00"))
+             for name in ("scheduled_for", "started_at")]
+    return (times[1] - times[0]).total_seconds()
+
+
+@pytest.mark.parametrize("settings, words", [
+    ({}, "url is missing"),
+    ({"url": "ftp://host/x"}, "url 'ftp://host/x' is no address"),
+    ({"url": "http:///x"}, "is no address"),
+    ({"url": "http://me:pw@host/x"}, "url has a name or password in it"),
+    ({"url": "http://host/", "method": "GET"}, "method 'GET' is not known; there is POST, PUT, PATCH"),
+    ({"url": "http://host/", "headers": {"X Y": "z"}}, "headers: 'X Y' is no header field"),
+    ({"url": "http://host/", "headers": {"X": "a\nb"}}, "headers: 'X' is no header field"),
+    ({"url": "http://host/", "headers": ["X"]}, "headers is a list, expected an object"),
+    ({"url": "http://host/", "result": "value"}, "result 'value' is no JSON pointer"),
+    ({"url": "http://host/", "retryable_statuses": [200]}, "retryable_statuses is not a whole number from 300 to 599"),
+    ({"url": "http://host/", "unix_socket": "model.sock"}, "unix_socket is no absolute path"),
+    ({"url": "http://host/", "model": "x"}, "unknown key 'model'; known for backend http are "),
+    ({"backend": "openinference", "url": "http://host", "body": {}}, "unknown key 'body'"),
+])
+def test_bad_settings_are_told(api, models, settings, words):
+    model = put(models, "wrong", **settings)
+    wait_for(lambda: words in str(api.get(f"/api/models/{model}").json().get("reason")), words, limit_s=20)
