@@ -241,19 +241,19 @@ def resident_megabytes(daemon):
 
 
 def test_loaded_models_stay_within_their_bytes(make_daemon, tmp_path):
-    """Six models of 24 MB each in a cache of 30 MB: all answer, and a worker never has them all."""
-    for number in range(6):
+    """Eight models of 24 MB each in a cache of 30 MB: all answer, and a worker never has them all."""
+    for number in range(8):
         write_heavy_model(tmp_path, f"heavy-{number}", 1, 24)
     daemon = make_daemon(tmp_path, options=["--workers", "1", "--worker-cache", "30M"])
     key = daemon.create_key("alice")
     daemon.start()
     with daemon.client(key) as api:
-        for number in range(6):
+        for number in range(8):
             answer = api.post(f"/api/models/heavy-{number}/predict", json={"data": [[3]]})
             assert answer.json()["outputs"][0]["data"] == [4.0]
             if not IS_SANITIZED:
-                # a model, a second while it is loaded, its file, and the process itself
-                assert max(resident_megabytes(daemon)) < 150, resident_megabytes(daemon)
+                # a model, a second while it is loaded, its file, what the heap keeps, the process; all are over 400
+                assert max(resident_megabytes(daemon)) < 200, resident_megabytes(daemon)
     assert "worker_lost" not in daemon.new_log()
 
 
