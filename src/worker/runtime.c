@@ -42,6 +42,7 @@ struct runtime {
     size_t model_count;
     uint64_t models_bytes; /* that they take together */
     char *folder;          /* of the library */
+    bool is_set_up;
     struct runtime_options options_given;
     int statm_fd;        /* /proc/self/statm */
     uint64_t bare_bytes; /* of the process without models */
@@ -353,12 +354,11 @@ static bool load_measured(struct runtime *runtime, struct runtime_model *model, 
 }
 
 static bool ensure_set_up(struct runtime *runtime, struct error *err) {
-    if (runtime->environment != NULL) {
-        return true;
+    if (!runtime->is_set_up) {
+        runtime->is_set_up = set_up(runtime, err);
+        runtime->bare_bytes = resident_bytes(runtime);
     }
-    bool ok = set_up(runtime, err);
-    runtime->bare_bytes = resident_bytes(runtime);
-    return ok;
+    return runtime->is_set_up;
 }
 
 bool runtime_load(struct runtime *runtime, const char *path, const unsigned char *digest,
