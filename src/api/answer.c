@@ -112,10 +112,30 @@ void answer_append_error(struct text *body, const struct error *errors, size_t c
     text_append(body, any ? "]}" : "}");
 }
 
+/* The Open Inference Protocol has a form of its own. */
+static bool is_inference(const struct http_request *request) {
+    const char *path = request->path;
+    return strncmp(path, "/v2", 3) == 0 && (path[3] == '\0' || path[3] == '/');
+}
+
+static void append_inference_error(struct text *body, const struct error *err) {
+    static const char root[] = "parameters.";
+    const char *message = message_of(err);
+    /* There, the parameters are the request itself. */
+    message += strncmp(message, root, sizeof root - 1) == 0 ? sizeof root - 1 : 0;
+    text_append(body, "{\"error\":");
+    text_append_json_string(body, message);
+    text_append_char(body, '}');
+}
+
 static void answer_errors(struct http_request *request, const struct error *errors, size_t count) {
     struct text body;
     answer_begin(&body, ERROR_BODY_BYTES);
-    answer_append_error(&body, errors, count, request->correlation_id);
+    if (is_inference(request)) {
+        append_inference_error(&body, &errors[0]);
+    } else {
+        answer_append_error(&body, errors, count, request->correlation_id);
+    }
     int status = status_of(&errors[0]);
     if (is_internal(errors[0].kind)) {
         log_event(LOG_ERROR, "request_failed",

@@ -30,7 +30,8 @@ bool problems_about(const struct problems *problems, const char *field);
 /* Sends the first problem as the error and all of them as its details. */
 void answer_problems(struct http_request *request, const struct problems *problems);
 
-/* Sends the error. What went wrong inside is logged, and answered with a fixed sentence. */
+/* Sends the error, under /v2 in the Open Inference Protocol's form {"error": "…"}. What went wrong inside is logged, and
+ * answered with a fixed sentence. */
 void answer_error(struct http_request *request, const struct error *err);
 
 /* Appends the error body. */

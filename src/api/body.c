@@ -291,7 +291,7 @@ static const char *compact(const char *from, const char *end, struct arena *aren
     return text;
 }
 
-const char *body_member_text(const struct body *body, const char *key, struct arena *arena) {
+const char *body_member_span(const struct body *body, const char *key, size_t *out_bytes) {
     /* The key may be written with escapes, so the member is found by its number. */
     size_t index = 0;
     bool found = false;
@@ -311,13 +311,15 @@ const char *body_member_text(const struct body *body, const char *key, struct ar
         at = skip_space(at);
         const char *end = skip_value(at);
         if (index == 0) {
-            return compact(at, end, arena);
+            *out_bytes = (size_t)(end - at);
+            return at;
         }
         at = skip_space(end) + 1;
     }
 }
 
-const char *body_text(const struct body *body, struct arena *arena) {
-    const char *at = skip_space(body->text);
-    return compact(at, skip_value(at), arena);
+const char *body_member_text(const struct body *body, const char *key, struct arena *arena) {
+    size_t size_bytes;
+    const char *span = body_member_span(body, key, &size_bytes);
+    return span == NULL ? NULL : compact(span, span + size_bytes, arena);
 }

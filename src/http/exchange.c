@@ -309,6 +309,12 @@ static void hand_back(struct exchange *exchange) {
     gate_leave(&server->deferred);
 }
 
+void http_keep(struct http_request *request, char *memory) {
+    struct exchange *exchange = (struct exchange *)request;
+    ASSERT(exchange->taken == NULL);
+    exchange->taken = memory;
+}
+
 void http_continue(struct http_request *request, void (*step)(struct http_request *request)) {
     struct exchange *exchange = (struct exchange *)request;
     ASSERT(exchange->state == EXCHANGE_DEFERRED);
@@ -333,7 +339,9 @@ void http_answer(struct http_request *request, int status, const char *content_t
 
 void http_answer_taking(struct http_request *request, int status, const char *content_type,
                         char *body, size_t body_bytes) {
-    ((struct exchange *)request)->taken = body;
+    struct exchange *exchange = (struct exchange *)request;
+    free(exchange->taken); /* what was kept: the body is made of it */
+    exchange->taken = body;
     http_answer(request, status, content_type, body, body_bytes);
 }
 

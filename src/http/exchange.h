@@ -60,7 +60,7 @@ struct exchange {
     const char *content_type;
     const char *answer;
     size_t answer_bytes;
-    char *taken; /* the answer's body, where it is from malloc */
+    char *taken; /* from malloc: the answer's body, or what it is made of */
     struct exchange_header headers[EXCHANGE_HEADERS_MAXIMUM];
     size_t header_count;
 

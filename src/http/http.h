@@ -64,6 +64,9 @@ void http_defer(struct http_request *request);
  * defers again. */
 void http_continue(struct http_request *request, void (*step)(struct http_request *request));
 
+/* After http_defer: memory from malloc that goes with the request. Once a request. */
+void http_keep(struct http_request *request, char *memory);
+
 /* Adds a header to the answer; the value is copied, the name must be static. The value must have no line
  * breaks. */
 void http_add_header(struct http_request *request, const char *name, const char *value);

@@ -1,4 +1,5 @@
 /* The child: reads frames, runs models, writes replies. Nothing here is shared with anybody. */
+#include "model/request.h"
 #include "worker/protocol.h"
 #include "worker/runtime.h"
 #include "worker/worker.h"
@@ -70,6 +71,8 @@ static bool run(struct child *child, const struct frame *request, struct frame *
                 struct error *err) {
     struct runtime_model *model;
     struct tensor *inputs = NULL;
+    size_t *wanted;
+    size_t wanted_count;
     if (!runtime_load(child->runtime, request->path, request->has_digest ? request->digest : NULL,
                       &model, err)) {
         return false;
@@ -79,10 +82,13 @@ static bool run(struct child *child, const struct frame *request, struct frame *
     if (!read_inputs(child, runtime_signature(model), request, &inputs, err)) {
         return false;
     }
+    request_outputs(runtime_signature(model), yyjson_doc_get_root(child->document), &child->arena,
+                    &wanted, &wanted_count);
     text_append(&child->result, "{\"model_name\":");
     text_append_json_string(&child->result, request->name);
     text_printf(&child->result, ",\"model_version\":%u,\"outputs\":", request->version);
-    if (!runtime_run(child->runtime, model, inputs, &child->arena, &child->result, err)) {
+    if (!runtime_run(child->runtime, model, inputs, wanted, wanted_count, &child->arena,
+                     &child->result, err)) {
         return false;
     }
     text_append_char(&child->result, '}');
