@@ -3,8 +3,12 @@
 #include "api/answer.h"
 #include "api/body.h"
 #include "api/check.h"
+#include "base/sealed.h"
+#include "worker/channel.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     PREDICTIONS_MAXIMUM = 4096, /* under way at once */
@@ -29,21 +33,38 @@ static void answer_success(struct http_request *request) {
     prediction->answer(prediction);
 }
 
+static void free_result(void *result, size_t size_bytes) {
+    (void)size_bytes;
+    free(result);
+}
+
+static void unmap_result(void *result, size_t size_bytes) { sealed_unmap(result, size_bytes); }
+
+static void close_parameters(struct prediction *prediction) {
+    if (prediction->job.parameters_file != NULL) {
+        close(prediction->parameters_file);
+    }
+}
+
 /* On the dispatcher's thread. A result goes into the exchange here and now: of a client that has gone, no further step
  * would come to free it. */
 static void on_predicted(struct dispatch_job *job) {
     struct prediction *prediction = job->context;
     struct http_request *request = prediction->call->request;
+    close_parameters(prediction);
     call_end_prediction(prediction->call->api);
     if (job->status != EXECUTION_SUCCEEDED) {
         ASSERT(job->result == NULL);
         http_continue(request, answer_failure);
-    } else if (prediction->answer != NULL) {
-        http_keep(request, job->result);
+        return;
+    }
+    http_keep(request, job->result, job->result_bytes,
+              job->result_is_mapped ? unmap_result : free_result);
+    if (prediction->answer != NULL) {
         http_continue(request, answer_success);
     } else {
         request->user = prediction->call;
-        http_answer_taking(request, 200, "application/json", job->result, job->result_bytes);
+        http_answer(request, 200, "application/json", job->result, job->result_bytes);
     }
 }
 
@@ -54,6 +75,17 @@ static bool count_prediction(struct api *api, struct error *err) {
                          PREDICTIONS_MAXIMUM);
     }
     return true;
+}
+
+/* A large body is copied into shared memory here, where only this request waits for it. */
+static void share_parameters(struct prediction *prediction) {
+    struct dispatch_job *job = &prediction->job;
+    struct error ignored;
+    if (job->parameters_bytes > CHANNEL_INLINE_BYTES_MAXIMUM &&
+        sealed_new(job->parameters, job->parameters_bytes, &prediction->parameters_file,
+                   &ignored)) {
+        job->parameters_file = &prediction->parameters_file;
+    }
 }
 
 bool predict_begin(struct prediction *prediction, struct call *call,
@@ -82,6 +114,7 @@ bool predict_begin(struct prediction *prediction, struct call *call,
         .done = on_predicted,
         .context = prediction,
     };
+    share_parameters(prediction);
     call->request->user = prediction;
     http_defer(call->request);
     dispatcher_submit(call->api->options.dispatcher, &prediction->job);

@@ -10,7 +10,8 @@ struct prediction {
     struct call *call;
     /* On the call's HTTP thread, with the result in `job` (it goes with the request); NULL: the result is the answer. */
     void (*answer)(struct prediction *prediction);
-    const char *id; /* of the request, as it was written; NULL: none. For `answer` */
+    int parameters_file; /* see dispatch_job */
+    const char *id;      /* of the request, as it was written; NULL: none. For `answer` */
 };
 
 struct question {

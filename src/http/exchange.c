@@ -154,6 +154,9 @@ void exchange_end(struct exchange *exchange) {
         atomic_fetch_sub(&exchange->server->body_bytes, exchange->budget_bytes);
     }
     free(exchange->taken);
+    if (exchange->release != NULL) {
+        exchange->release(exchange->kept, exchange->kept_bytes);
+    }
     struct arena arena = exchange->request.arena;
     if (arena.chunks != NULL) {
         /* The newest chunk is the one that a reset keeps, and the largest. */
@@ -309,10 +312,13 @@ static void hand_back(struct exchange *exchange) {
     gate_leave(&server->deferred);
 }
 
-void http_keep(struct http_request *request, char *memory) {
+void http_keep(struct http_request *request, void *memory, size_t size_bytes,
+               void (*release)(void *memory, size_t size_bytes)) {
     struct exchange *exchange = (struct exchange *)request;
-    ASSERT(exchange->taken == NULL);
-    exchange->taken = memory;
+    ASSERT(exchange->release == NULL);
+    exchange->kept = memory;
+    exchange->kept_bytes = size_bytes;
+    exchange->release = release;
 }
 
 void http_continue(struct http_request *request, void (*step)(struct http_request *request)) {
@@ -339,9 +345,7 @@ void http_answer(struct http_request *request, int status, const char *content_t
 
 void http_answer_taking(struct http_request *request, int status, const char *content_type,
                         char *body, size_t body_bytes) {
-    struct exchange *exchange = (struct exchange *)request;
-    free(exchange->taken); /* what was kept: the body is made of it */
-    exchange->taken = body;
+    ((struct exchange *)request)->taken = body;
     http_answer(request, status, content_type, body, body_bytes);
 }
 

@@ -60,7 +60,10 @@ struct exchange {
     const char *content_type;
     const char *answer;
     size_t answer_bytes;
-    char *taken; /* from malloc: the answer's body, or what it is made of */
+    char *taken; /* the answer's body, where it is from malloc */
+    void *kept;  /* memory that goes with the request */
+    size_t kept_bytes;
+    void (*release)(void *memory, size_t size_bytes); /* NULL: none is kept */
     struct exchange_header headers[EXCHANGE_HEADERS_MAXIMUM];
     size_t header_count;
 

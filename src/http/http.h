@@ -64,14 +64,16 @@ void http_defer(struct http_request *request);
  * defers again. */
 void http_continue(struct http_request *request, void (*step)(struct http_request *request));
 
-/* After http_defer: memory from malloc that goes with the request. Once a request. */
-void http_keep(struct http_request *request, char *memory);
+/* Memory that goes with the request: `release` is called when its answer is sent, or its client has gone. Once a
+ * request. */
+void http_keep(struct http_request *request, void *memory, size_t size_bytes,
+               void (*release)(void *memory, size_t size_bytes));
 
 /* Adds a header to the answer; the value is copied, the name must be static. The value must have no line
  * breaks. */
 void http_add_header(struct http_request *request, const char *name, const char *value);
 
-/* Answers. The body must live in the request's arena or be static. Content-Length, Date, X-Correlation-ID and
+/* Answers. The body must live in the request's arena, be kept or be static. Content-Length, Date, X-Correlation-ID and
  * the security headers are added here. A HEAD gets the header alone. */
 void http_answer(struct http_request *request, int status, const char *content_type,
                  const char *body, size_t body_bytes);

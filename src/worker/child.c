@@ -1,31 +1,24 @@
 /* The child: reads frames, runs models, writes replies. Nothing here is shared with anybody. */
 #include "model/request.h"
-#include "worker/protocol.h"
+#include "worker/channel.h"
 #include "worker/runtime.h"
 #include "worker/worker.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-enum {
-    READ_BYTES = 65536,
-    KEPT_BUFFER_BYTES = 1 << 20, /* larger buffers go back to the system when they are empty */
-};
+enum { KEPT_BUFFER_BYTES = 1 << 20 }; /* a larger one goes back to the system when it is empty */
 #define RESULT_BYTES_MAXIMUM ((size_t)256 << 20)
 
 struct child {
     const char *library;
     struct runtime *runtime; /* opened by the first frame that needs it */
-    struct text in;
-    size_t in_taken_bytes;
-    struct text out;
+    struct channel channel;
     struct text result;
     struct arena arena;
     yyjson_doc
@@ -115,7 +108,7 @@ static void answer(struct child *child, const struct frame *request) {
         reply.kind = err.kind;
         reply.name = err.message;
     }
-    frame_append(&child->out, &reply);
+    channel_put(&child->channel, &reply, -1);
     yyjson_doc_free(child->document);
     child->document = NULL;
     arena_reset(&child->arena);
@@ -127,68 +120,21 @@ static void answer(struct child *child, const struct frame *request) {
 
 /* --- the socket --------------------------------------------------------------------------------- */
 
-static bool flush(struct child *child) {
-    size_t sent_bytes = 0;
-    while (sent_bytes < child->out.size_bytes) {
-        ssize_t sent = send(WORKER_SOCKET, child->out.data + sent_bytes,
-                            child->out.size_bytes - sent_bytes, MSG_NOSIGNAL);
-        if (sent < 0 && errno != EINTR) {
-            return false;
-        }
-        sent_bytes += sent > 0 ? (size_t)sent : 0;
-    }
-    text_reset(&child->out);
-    if (child->out.capacity_bytes > KEPT_BUFFER_BYTES) {
-        text_fini(&child->out);
-    }
-    return true;
-}
-
-static bool fill(struct child *child) {
-    /* What has been answered leaves the buffer; the rest moves to its start. */
-    size_t left_bytes = child->in.size_bytes - child->in_taken_bytes;
-    if (child->in_taken_bytes > 0) {
-        memmove(child->in.data, child->in.data + child->in_taken_bytes, left_bytes);
-        child->in.size_bytes = left_bytes;
-        child->in_taken_bytes = 0;
-        if (left_bytes == 0 && child->in.capacity_bytes > KEPT_BUFFER_BYTES) {
-            text_fini(&child->in);
-        }
-    }
-    char *room = text_reserve(&child->in, READ_BYTES);
-    if (room == NULL) {
-        return false;
-    }
-    ssize_t got;
-    do {
-        got = read(WORKER_SOCKET, room, READ_BYTES);
-    } while (got < 0 && errno == EINTR);
-    if (got <= 0) {
-        return false;
-    }
-    text_claim(&child->in, (size_t)got);
-    return true;
-}
-
 /* Answers one request if a whole one lies in the buffer. False when the conversation is over. */
 static bool serve_one(struct child *child) {
     struct frame request;
-    size_t taken_bytes;
     struct error err;
-    enum frame_progress progress =
-        frame_read(text_string(&child->in) + child->in_taken_bytes,
-                   child->in.size_bytes - child->in_taken_bytes, &request, &taken_bytes, &err);
+    enum frame_progress progress = channel_take(&child->channel, &request, &err);
     if (progress == FRAME_BROKEN || (progress == FRAME_COMPLETE && request.type == FRAME_REPLY)) {
         return false;
     }
     if (progress == FRAME_INCOMPLETE) {
-        return fill(child);
+        return channel_read(&child->channel) == CHANNEL_READ;
     }
     answer(child, &request);
-    child->in_taken_bytes += taken_bytes;
     /* At once, not together with the next: a reply that waited here while the next job hangs would be taken for the one
      * that hangs. */
-    return flush(child);
+    return channel_write(&child->channel);
 }
 
 static void restrict_process(uint64_t memory_bytes) {
@@ -204,13 +150,11 @@ static void restrict_process(uint64_t memory_bytes) {
 int worker_main(const char *library, uint64_t memory_bytes) {
     restrict_process(memory_bytes);
     struct child child = {.library = library};
-    text_init(&child.in, FRAME_BODY_BYTES_MAXIMUM + READ_BYTES);
-    text_init(&child.out, FRAME_BODY_BYTES_MAXIMUM);
+    channel_init(&child.channel, WORKER_SOCKET);
     text_init(&child.result, RESULT_BYTES_MAXIMUM);
     while (serve_one(&child)) {
     }
-    text_fini(&child.in);
-    text_fini(&child.out);
+    channel_fini(&child.channel);
     text_fini(&child.result);
     arena_fini(&child.arena);
     /* Straight out: ONNX Runtime's own exit handlers are slow and have nothing to save. */
