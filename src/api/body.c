@@ -87,34 +87,6 @@ void body_fini(struct body *body) {
 
 /* --- what a parser does not mind ---------------------------------------------------------------- */
 
-static bool check_depth(const char *text, size_t size_bytes, struct error *err) {
-    size_t depth = 0;
-    for (const char *at = text; at < text + size_bytes; at++) {
-        switch (*at) {
-        case '{':
-        case '[':
-            if (++depth > BODY_DEPTH_MAXIMUM) {
-                return error_set(err, ERROR_MALFORMED, "the body is nested deeper than %d levels",
-                                 BODY_DEPTH_MAXIMUM);
-            }
-            break;
-        case '}':
-        case ']':
-            depth -= depth > 0 ? 1 : 0;
-            break;
-        case '"':
-            /* Past the string; an unterminated one is the parser's matter. */
-            for (at++; at < text + size_bytes && *at != '"'; at++) {
-                at += *at == '\\' ? 1 : 0;
-            }
-            break;
-        default:
-            break;
-        }
-    }
-    return true;
-}
-
 static int compare_keys(const void *left, const void *right) {
     return strcmp(*(const char *const *)left, *(const char *const *)right);
 }
@@ -143,22 +115,46 @@ static bool check_keys(yyjson_val *object, struct error *err) {
     return true;
 }
 
-/* yyjson keeps all values in one row, in the order of the text; so no recursion is needed. */
+static bool check_string(yyjson_val *value, struct error *err) {
+    if (memchr(yyjson_get_str(value), '\0', yyjson_get_len(value)) != NULL) {
+        return error_set(err, ERROR_MALFORMED, "a string in the body holds a NUL character");
+    }
+    return true;
+}
+
+/* yyjson keeps all values in one row, in the order of the text, and a list or an object knows where it ends; so no
+ * recursion is needed. */
 static bool check_values(yyjson_doc *doc, struct error *err) {
     yyjson_val *first = yyjson_doc_get_root(doc);
-    size_t count = yyjson_doc_get_val_count(doc);
-    for (size_t i = 0; i < count; i++) {
-        yyjson_val *value = first + i;
+    yyjson_val *end = first + yyjson_doc_get_val_count(doc);
+    yyjson_val *ends[BODY_DEPTH_MAXIMUM + 1] = {
+        end}; /* of what the value lies in, outermost first */
+    size_t depth = 0;
+    size_t objects = 0;
+    for (yyjson_val *value = first; value < end; value++) {
+        while (value == ends[depth]) {
+            depth--;
+        }
         if (yyjson_is_str(value)) {
-            if (memchr(yyjson_get_str(value), '\0', yyjson_get_len(value)) != NULL) {
-                return error_set(err, ERROR_MALFORMED,
-                                 "a string in the body holds a NUL character");
+            if (!check_string(value, err)) {
+                return false;
             }
+        } else if (yyjson_is_ctn(value)) {
+            if (depth == BODY_DEPTH_MAXIMUM) {
+                return error_set(err, ERROR_MALFORMED, "the body is nested deeper than %d levels",
+                                 BODY_DEPTH_MAXIMUM);
+            }
+            ends[++depth] = unsafe_yyjson_get_next(value);
+            objects += yyjson_is_obj(value) ? 1 : 0;
         }
     }
-    for (size_t i = 0; i < count; i++) {
-        if (yyjson_is_obj(first + i) && !check_keys(first + i, err)) {
-            return false;
+    /* Once no string holds a NUL. */
+    for (yyjson_val *value = first; objects > 0; value++) {
+        if (yyjson_is_obj(value)) {
+            objects--;
+            if (!check_keys(value, err)) {
+                return false;
+            }
         }
     }
     return true;
@@ -209,9 +205,6 @@ static bool parse(struct body *body, struct error *err) {
 
 bool body_parse(const char *text, size_t size_bytes, struct body_budget *budget,
                 struct body *out_body, struct error *err) {
-    if (!check_depth(text, size_bytes, err)) {
-        return false;
-    }
     struct body body = {.text = text,
                         .size_bytes = size_bytes,
                         .memory = must_alloc_zeroed(1, sizeof *body.memory)};
