@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* A member's text, as it is and without white space, is what the parser made of it. */
-static void check_member(const struct body *body, yyjson_val *key, struct arena *arena) {
+static void check_text_of_member(const struct body *body, yyjson_val *key, struct arena *arena) {
     yyjson_val *value = yyjson_obj_iter_get_val(key);
     size_t span_bytes;
     const char *span = body_member_span(body, yyjson_get_str(key), &span_bytes);
@@ -80,7 +80,7 @@ static void decode_others(const struct body *body, struct arena *arena) {
 }
 
 /* A member's text, as it is and without white space, is what the parser made of it. */
-static void check_member(const struct body *body, yyjson_val *key, struct arena *arena) {
+static void check_text_of_member(const struct body *body, yyjson_val *key, struct arena *arena) {
     yyjson_val *value = yyjson_obj_iter_get_val(key);
     size_t span_bytes;
     const char *span = body_member_span(body, yyjson_get_str(key), &span_bytes);
@@ -108,7 +108,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size_bytes) {
         decode_others(&body, &arena);
         yyjson_obj_iter iterator = yyjson_obj_iter_with(body.root);
         for (yyjson_val *key; (key = yyjson_obj_iter_next(&iterator)) != NULL;) {
-            check_member(&body, key, &arena);
+            check_text_of_member(&body, key, &arena);
         }
         body_fini(&body);
     } else {
