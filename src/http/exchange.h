@@ -64,6 +64,12 @@ struct exchange {
     void *kept;  /* memory that goes with the request */
     size_t kept_bytes;
     void (*release)(void *memory, size_t size_bytes); /* NULL: none is kept */
+    struct exchange_file {
+        int fd; /* 0: the answer has none */
+        uint64_t bytes;
+        const char *after;
+        size_t after_bytes;
+    } file; /* comes behind `answer` */
     struct exchange_header headers[EXCHANGE_HEADERS_MAXIMUM];
     size_t header_count;
 

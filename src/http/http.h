@@ -81,6 +81,12 @@ void http_answer(struct http_request *request, int status, const char *content_t
 void http_answer_taking(struct http_request *request, int status, const char *content_type,
                         char *body, size_t body_bytes);
 
+/* Answers with `before`, then so many bytes of a file, then `after`, which live as a body does. The file is read as the
+ * client takes it, so a large one takes no memory; it is taken over, and closed with the request. Should it turn out to
+ * be shorter, the connection is closed in the middle of the answer. */
+void http_answer_file(struct http_request *request, int status, const char *content_type,
+                      const char *before, int file, uint64_t file_bytes, const char *after);
+
 struct http_options {
     const char *listen; /* "127.0.0.1:8080", "[::1]:8080", ":8080", port 0: any */
     uint32_t thread_count;

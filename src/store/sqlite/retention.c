@@ -66,6 +66,7 @@ static bool commit(struct store_session *session, struct error *err) {
         return false;
     }
     session->retention.failing = false;
+    removal_settle(&session->removal, true);
     return true;
 }
 
@@ -143,12 +144,30 @@ static bool want_sweep(struct store_session *session, struct wall_time now, stru
     return true;
 }
 
+/* The results' files of what is removed: their references go in this transaction, they themselves later. */
+static bool drop_range_results(struct store_session *session, int64_t from_key, int64_t to_key,
+                               struct error *err) {
+    for (;;) {
+        int64_t key;
+        if (!find_integer(session, WRITE_FIND_RANGE_RESULT_FILES, &key, err,
+                          value_integer(from_key), value_integer(to_key))) {
+            return false;
+        }
+        if (key == 0) {
+            return true;
+        }
+        if (!removal_drop(session, key, err)) {
+            return false;
+        }
+    }
+}
+
 /* Removes what has ended in [from, to]. */
 static bool remove_range(struct store_session *session, int64_t from_key, int64_t to_key,
                          struct error *err) {
     const size_t steps[] = {WRITE_ADD_RANGE_TO_TOTALS, WRITE_DELETE_RANGE_OUTCOMES,
                             WRITE_DELETE_RANGE};
-    if (!begin_relaxed(session, err)) {
+    if (!begin_relaxed(session, err) || !drop_range_results(session, from_key, to_key, err)) {
         return false;
     }
     for (size_t i = 0; i < COUNT_OF(steps); i++) {
@@ -292,7 +311,8 @@ struct removed {
 /* Removes one and gives the one before it; 0: there is none. */
 static bool remove_one(struct store_session *session, int64_t *key, struct removed *removed,
                        struct error *err) {
-    struct sqlite_value value = value_integer(*key);
+    int64_t execution_key = *key;
+    struct sqlite_value value = value_integer(execution_key);
     sqlite3_stmt *row;
     bool found;
     if (!sqlite_find_bound(&session->connection, WRITE_FIND_ENDED, &row, &found, err, value)) {
@@ -309,7 +329,8 @@ static bool remove_one(struct store_session *session, int64_t *key, struct remov
     removed->duration_us[status] += sqlite_integer(row, 2);
     removed->missed_slots[status] += sqlite_integer(row, 3);
     sqlite3_reset(row);
-    return sqlite_run_bound(&session->connection, WRITE_DELETE_OUTCOME, err, value) &&
+    return removal_drop(session, execution_key, err) &&
+           sqlite_run_bound(&session->connection, WRITE_DELETE_OUTCOME, err, value) &&
            sqlite_run_bound(&session->connection, WRITE_DELETE_EXECUTION, err, value);
 }
 
@@ -393,6 +414,7 @@ bool retention_step(struct store_session *session, struct wall_time now) {
     bool ok = step(session, now, &err);
     if (!ok) {
         sqlite_rollback(&session->connection);
+        removal_settle(&session->removal, false);
         retention->chain = (struct retention_chain){0};
         if (!retention->failing) {
             log_event(LOG_WARNING, "retention_failed", LOG_FAILURE(&err));
