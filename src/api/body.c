@@ -246,19 +246,22 @@ static const char *skip_string(const char *at) {
     return at + 1;
 }
 
+/* Looked for in long stretches by strcspn, which takes many bytes at a time. */
 static const char *skip_value(const char *at) {
+    if (*at != '"' && *at != '{' && *at != '[') {
+        return at + strcspn(at, ",]} \t\r\n");
+    }
     size_t depth = 0;
     do {
+        at += strcspn(at, "\"{}[]");
         if (*at == '"') {
             at = skip_string(at);
             continue;
         }
         if (*at == '{' || *at == '[') {
             depth++;
-        } else if (*at == '}' || *at == ']') {
+        } else {
             depth--;
-        } else if (depth == 0) {
-            return at + strcspn(at, ",]} \t\r\n");
         }
         at++;
     } while (depth > 0);
@@ -269,16 +272,18 @@ static const char *compact(const char *from, const char *end, struct arena *aren
     char *text = arena_alloc(arena, (size_t)(end - from) + 1);
     char *to = text;
     while (from < end) {
-        if (*from == '"') {
+        /* What is neither a string nor white space goes as it is. */
+        size_t plain_bytes = MIN_OF(strcspn(from, "\" \t\r\n"), (size_t)(end - from));
+        memcpy(to, from, plain_bytes);
+        to += plain_bytes;
+        from += plain_bytes;
+        if (from < end && *from == '"') {
             const char *after = skip_string(from);
             memcpy(to, from, (size_t)(after - from));
             to += after - from;
             from = after;
-        } else if (*from == ' ' || *from == '\t' || *from == '\r' || *from == '\n') {
-            from++;
-        } else {
-            *to++ = *from++;
         }
+        from = from < end ? skip_space(from) : end;
     }
     *to = '\0';
     return text;
