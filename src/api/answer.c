@@ -14,6 +14,12 @@ static const char store_sentence[] = "the store cannot do this now (a full disk?
                                      "changed; the server's log tells more under this "
                                      "correlation id";
 
+const struct error *answer_too_many(struct error *err) {
+    error_set(err, ERROR_UNAVAILABLE,
+              "so many large answers are being sent that memory is short; try again");
+    return err;
+}
+
 void answer_begin(struct text *body, size_t expected_bytes) {
     text_init(body, ANSWER_BYTES_MAXIMUM);
     (void)text_reserve(body, expected_bytes);
@@ -28,6 +34,12 @@ void answer_json(struct http_request *request, int status, struct text *body) {
         return;
     }
     size_t body_bytes = body->size_bytes;
+    if (!http_reserve_answer(request, body_bytes)) {
+        text_fini(body);
+        struct error err;
+        answer_error(request, answer_too_many(&err));
+        return;
+    }
     http_answer_taking(request, status, "application/json", text_take(body), body_bytes);
 }
 

@@ -14,6 +14,9 @@ void answer_begin(struct text *body, size_t expected_bytes);
 /* Sends the body as JSON; takes the text over. */
 void answer_json(struct http_request *request, int status, struct text *body);
 
+/* Fills the error for an answer that http_reserve_answer does not let in. */
+const struct error *answer_too_many(struct error *err);
+
 /* All that is wrong with a body, up to a limit; further problems are dropped. */
 enum { PROBLEMS_MAXIMUM = 32 };
 struct problems {

@@ -58,6 +58,12 @@ static void on_predicted(struct dispatch_job *job) {
         http_continue(request, answer_failure);
         return;
     }
+    if (!http_reserve_answer(request, job->result_bytes)) {
+        dispatch_job_free_result(job);
+        answer_too_many(&job->err);
+        http_continue(request, answer_failure);
+        return;
+    }
     http_keep(request, job->result, job->result_bytes,
               job->result_is_mapped ? unmap_result : free_result);
     if (prediction->answer != NULL) {

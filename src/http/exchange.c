@@ -156,6 +156,9 @@ void exchange_end(struct exchange *exchange) {
         atomic_fetch_sub(&exchange->server->body_bytes, exchange->budget_bytes);
     }
     free(exchange->taken);
+    if (exchange->reserved_bytes > 0) {
+        atomic_fetch_sub(&exchange->server->answer_bytes, exchange->reserved_bytes);
+    }
     if (exchange->file.fd > 0) {
         close(exchange->file.fd);
     }
@@ -315,6 +318,21 @@ static void hand_back(struct exchange *exchange) {
     exchange->is_deferred = false;
     MHD_resume_connection(exchange->connection);
     gate_leave(&server->deferred);
+}
+
+bool http_reserve_answer(struct http_request *request, size_t size_bytes) {
+    struct exchange *exchange = (struct exchange *)request;
+    _Atomic size_t *used = &exchange->server->answer_bytes;
+    if (size_bytes <= SMALL_ANSWER_BYTES) {
+        return true;
+    }
+    size_t before = atomic_fetch_add(used, size_bytes);
+    if (before > 0 && before + size_bytes > ANSWERS_BYTES_MAXIMUM) {
+        atomic_fetch_sub(used, size_bytes);
+        return false;
+    }
+    exchange->reserved_bytes += size_bytes;
+    return true;
 }
 
 void http_keep(struct http_request *request, void *memory, size_t size_bytes,

@@ -17,6 +17,9 @@ enum {
     EXCHANGE_KEPT_BYTES = 32 * 1024,
     /* Of bodies beyond the smallest, on all connections together. At least one of the greatest size fits. */
     BODIES_BYTES_MAXIMUM = 1 << 30,
+    /* And of answers of more than this, on all connections together. */
+    ANSWERS_BYTES_MAXIMUM = 1 << 30,
+    SMALL_ANSWER_BYTES = 1 << 20,
 };
 
 enum exchange_state {
@@ -60,8 +63,9 @@ struct exchange {
     const char *content_type;
     const char *answer;
     size_t answer_bytes;
-    char *taken; /* the answer's body, where it is from malloc */
-    void *kept;  /* memory that goes with the request */
+    size_t reserved_bytes; /* of what answers may take together */
+    char *taken;           /* the answer's body, where it is from malloc */
+    void *kept;            /* memory that goes with the request */
     size_t kept_bytes;
     void (*release)(void *memory, size_t size_bytes); /* NULL: none is kept */
     struct exchange_file {
@@ -93,11 +97,12 @@ struct http_server {
     char address[80];
     _Atomic bool draining;
     _Atomic uint32_t connection_count;
-    _Atomic bool is_flooded;   /* it was said that no further connection is accepted */
-    _Atomic size_t body_bytes; /* that large bodies take now */
-    struct gate handling;      /* handlers and steps that run */
-    struct gate deferred;      /* requests that another thread has */
-    struct gate sending;       /* answers that are not sent yet */
+    _Atomic bool is_flooded;     /* it was said that no further connection is accepted */
+    _Atomic size_t body_bytes;   /* that large bodies take now */
+    _Atomic size_t answer_bytes; /* and large answers */
+    struct gate handling;        /* handlers and steps that run */
+    struct gate deferred;        /* requests that another thread has */
+    struct gate sending;         /* answers that are not sent yet */
 };
 
 void gate_init(struct gate *gate);

@@ -73,6 +73,10 @@ void http_keep(struct http_request *request, void *memory, size_t size_bytes,
  * breaks. */
 void http_add_header(struct http_request *request, const char *name, const char *value);
 
+/* Before an answer of so many bytes in memory is made or kept: large ones wait for slow clients, and all together have a
+ * bound. False: it is reached, and this one is to be answered with ERROR_UNAVAILABLE. (The first is always let in.) */
+MUST_CHECK bool http_reserve_answer(struct http_request *request, size_t size_bytes);
+
 /* Answers. The body must live in the request's arena, be kept or be static. Content-Length, Date, X-Correlation-ID and
  * the security headers are added here. A HEAD gets the header alone. */
 void http_answer(struct http_request *request, int status, const char *content_type,
