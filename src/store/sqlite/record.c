@@ -105,6 +105,9 @@ static bool insert_outcome(struct store_session *session, const struct execution
         return false;
     }
     const char *result = result_file_bytes > 0 ? NULL : execution->result;
+    if (result_file_bytes > 0) {
+        retention_note_file(&session->retention, result_file_bytes);
+    }
     bool missed = execution->status == EXECUTION_MISSED;
     return sqlite_run_bound(
         &session->connection, WRITE_INSERT_OUTCOME, err, value_integer(execution->key),

@@ -14,6 +14,7 @@ enum {
     STEP_UNITS_MINIMUM = 256 * ROW_UNITS,
     STEP_UNITS_MAXIMUM = 2048 * UNITS_PER_WRITE,
     WRITES_UNTIL_SIZED = 1024,
+    ROWS_WITH_FILES = 2, /* to remove at once, while results are in files */
 };
 
 /* A sweep for age begins when something is older than its bound by this, or by a 64th of the bound. */
@@ -31,6 +32,11 @@ void retention_init(struct retention *retention, const struct store_options *opt
 void retention_note_write(struct retention *retention) {
     retention->writes++;
     retention->writes_unsized++;
+}
+
+void retention_note_file(struct retention *retention, uint64_t size_bytes) {
+    uint64_t pages = size_bytes / 4096;
+    retention->writes_unsized += (uint32_t)MIN_OF(pages, (uint64_t)WRITES_UNTIL_SIZED);
 }
 
 void retention_note_chain(struct retention *retention, int64_t run_key, uint64_t execution_count) {
@@ -217,9 +223,20 @@ static bool sweep(struct store_session *session, struct wall_time now, int64_t *
                   struct error *err) {
     struct retention *retention = &session->retention;
     int64_t row_count = MAX_OF(*units / ROW_UNITS, 1);
-    *units = 0;
     int64_t end_key;
     int64_t last_key;
+    int64_t any_file = 0;
+    if (retention->sweeping_bytes &&
+        !find_integer_by(session, WRITE_FIND_ANY_RESULT_FILE, &any_file, err, NULL, 0)) {
+        return false;
+    }
+    /* Where few executions may be all that is too much, no more than that are to go. */
+    if (any_file != 0) {
+        row_count = MIN_OF(row_count, (int64_t)ROWS_WITH_FILES);
+        *units -= row_count * ROW_UNITS;
+    } else {
+        *units = 0;
+    }
     if (!find_sweep_end(session, now, &end_key, err) ||
         !find_integer(session, WRITE_FIND_SWEEP_STEP, &last_key, err,
                       value_integer(retention->sweep_key), value_integer(end_key),

@@ -104,6 +104,7 @@ const char *const sqlite_writing_sql[] = {
     [WRITE_INSERT_RESULT_FILE] =
         "INSERT INTO result_files (execution_key, size_bytes) VALUES (?1, ?2)",
     [WRITE_FIND_RESULT_FILE] = "SELECT 1 FROM result_files WHERE execution_key = ?1",
+    [WRITE_FIND_ANY_RESULT_FILE] = "SELECT 1 FROM result_files LIMIT 1",
     [WRITE_FIND_RANGE_RESULT_FILES] =
         "SELECT e.key FROM result_files f CROSS JOIN executions e ON e.key = f.execution_key"
         " WHERE f.execution_key BETWEEN ?1 AND ?2 AND " MAY_BE_REMOVED,
