@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-enum { INLINE_BYTES = 1000 };
+enum { INLINE_BYTES = 1000, LARGE_BYTES = 2000 };
 
 struct place {
     const char *location;
@@ -137,7 +137,7 @@ static void only_a_result_beyond_the_bound_gets_a_file(void **state) {
 static void one_that_ends_together_with_its_retrys_record_gets_a_file_too(void **state) {
     struct place *place = *state;
     struct world *world = open_world(place, 0);
-    char *large = make_result(INLINE_BYTES * 2, 'r');
+    char *large = make_result(LARGE_BYTES, 'r');
     int64_t run_key = world_create_run(world);
     struct execution finished = begin(world, run_key);
     finished.result = large;
@@ -160,7 +160,7 @@ static void
 where_the_file_cannot_be_written_nothing_is_recorded_and_it_can_be_tried_again(void **state) {
     struct place *place = *state;
     struct world *world = open_world(place, 0);
-    char *large = make_result(INLINE_BYTES * 2, 'r');
+    char *large = make_result(LARGE_BYTES, 'r');
     int64_t run_key = world_create_run(world);
     struct execution execution = begin(world, run_key);
     execution.result = large;
@@ -184,7 +184,7 @@ where_the_file_cannot_be_written_nothing_is_recorded_and_it_can_be_tried_again(v
 static void a_file_without_a_record_is_cleared_away_at_the_next_start(void **state) {
     struct place *place = *state;
     struct world *world = open_world(place, 0);
-    char *large = make_result(INLINE_BYTES * 2, 'r');
+    char *large = make_result(LARGE_BYTES, 'r');
     int64_t key = finish(world, world_create_run(world), large);
     struct error err;
     /* What a crash between file and record leaves, and one in the middle of the file. */
@@ -212,7 +212,7 @@ static void a_file_without_a_record_is_cleared_away_at_the_next_start(void **sta
 static void files_go_with_their_executions_and_not_before(void **state) {
     struct place *place = *state;
     struct world *world = open_world(place, 5);
-    char *large = make_result(INLINE_BYTES * 2, 'r');
+    char *large = make_result(LARGE_BYTES, 'r');
     int64_t run_key = world_create_run(world);
     int64_t keys[40];
     for (size_t i = 0; i < COUNT_OF(keys); i++) {
@@ -271,7 +271,7 @@ static void a_backup_brings_the_files_and_a_restore_takes_them(void **state) {
     struct place *place = *state;
     struct world *world = open_world(place, 0);
     struct error err;
-    char *large = make_result(INLINE_BYTES * 2, 'r');
+    char *large = make_result(LARGE_BYTES, 'r');
     char backup[512];
     snprintf(backup, sizeof backup, "%s.backup", place->location);
     int64_t run_key = world_create_run(world);
