@@ -302,14 +302,22 @@ void http_add_header(struct http_request *request, const char *name, const char 
 
 _Thread_local bool exchange_was_deferred;
 
-void http_defer(struct http_request *request) {
-    struct exchange *exchange = (struct exchange *)request;
-    ASSERT(exchange->state == EXCHANGE_HANDLING);
-    exchange_was_deferred = true;
+void exchange_suspend(struct exchange *exchange) {
     exchange->is_deferred = true;
     exchange->state = EXCHANGE_DEFERRED;
     gate_enter(&exchange->server->deferred);
     MHD_suspend_connection(exchange->connection);
+}
+
+void http_defer(struct http_request *request) {
+    struct exchange *exchange = (struct exchange *)request;
+    ASSERT(exchange->state == EXCHANGE_HANDLING);
+    exchange_was_deferred = true;
+    if (exchange->is_deferred) { /* on the thread for large bodies */
+        exchange->state = EXCHANGE_DEFERRED;
+    } else {
+        exchange_suspend(exchange);
+    }
 }
 
 /* From here on the HTTP thread has the exchange again. */

@@ -1,7 +1,8 @@
 /* The HTTP server: an adapter of libmicrohttpd's epoll thread pool. It knows no domain word: it collects a
  * request, calls one handler, sends the answer.
  *
- * The handler is called on an HTTP thread when the whole body is there. It either answers at once with
+ * The handler is called on an HTTP thread when the whole body is there; where that is large, on a thread of its own, one
+ * after the other, so that the other connections of its HTTP thread do not wait while it is read. It either answers at once with
  * http_answer, or calls http_defer first, hands the request to another thread and returns. Whoever has it then
  * calls, from any thread and exactly once, either http_answer, or http_continue, which brings the request back
  * to its HTTP thread for a further step.

@@ -15,7 +15,7 @@
 #include <arpa/inet.h>
 #include <cmocka.h>
 
-enum { BODY_MAXIMUM = 100 * 1024, ANSWER_BYTES = 256 * 1024 };
+enum { BODY_MAXIMUM = 400 * 1024, ANSWER_BYTES = 256 * 1024, SMALL_REQUESTS = 16 };
 
 /* --- a server that says what it heard ------------------------------------------------------------ */
 
@@ -23,6 +23,7 @@ static struct http_server *server;
 static pthread_t helper;
 static _Atomic int answered_status;
 static _Atomic int newest_file;
+static _Atomic int small_count;
 static _Atomic int released_count;
 static char file_bytes[ANSWER_BYTES];
 
@@ -68,6 +69,15 @@ static bool answer_special(struct http_request *request) {
     const char *path = request->path;
     if (strncmp(path, "/file/", 6) == 0 || strncmp(path, "/short/", 7) == 0) {
         answer_with_file(request, strtoull(strrchr(path, '/') + 1, NULL, 10), path[1] == 's');
+        return true;
+    }
+    if (strcmp(path, "/slow") == 0) { /* until others were answered */
+        while (atomic_load(&small_count) < SMALL_REQUESTS) {
+            usleep(1000);
+        }
+        char *said = arena_printf(&request->arena, "%zu %s", request->body_bytes,
+                                  http_header(request, "X-Said"));
+        http_answer(request, 200, "text/plain", said, strlen(said));
         return true;
     }
     if (strcmp(path, "/kept") == 0) {
@@ -284,6 +294,43 @@ static void a_file_that_is_too_short_ends_the_connection(void **state) {
     assert_true(soon(file_is_closed));
 }
 
+static void send_large(int fd, const char *path) {
+    char head[200];
+    size_t size_bytes = LARGE_BODY_BYTES + 1;
+    snprintf(head, sizeof head,
+             "POST %s HTTP/1.1\r\nHost: x\r\nX-Said: hello\r\nContent-Length: %zu\r\n\r\n", path,
+             size_bytes);
+    char *body = must_alloc_zeroed(1, size_bytes);
+    send_all(fd, head, strlen(head));
+    send_all(fd, body, size_bytes);
+    free(body);
+}
+
+static void a_large_body_keeps_nobody_waiting(void **state) {
+    (void)state;
+    int large = dial();
+    int small[SMALL_REQUESTS]; /* on all of the server's threads */
+    send_large(large, "/slow");
+    for (size_t i = 0; i < COUNT_OF(small); i++) {
+        small[i] = dial();
+        assert_string_equal(body_of(ask(small[i], LINE("GET", "/") "\r\n")), "GET / 0 ");
+        atomic_fetch_add(&small_count, 1);
+        close(small[i]);
+    }
+    char expected[40];
+    snprintf(expected, sizeof expected, "%d hello", LARGE_BODY_BYTES + 1);
+    assert_string_equal(body_of(receive(large, true)), expected);
+    /* It may be deferred, too, and the connection goes on. */
+    for (int i = 0; i < 5; i++) {
+        send_large(large, "/defer");
+        assert_string_equal(body_of(receive(large, true)), "from elsewhere");
+        send_large(large, "/continue");
+        assert_string_equal(body_of(receive(large, true)), "continued /continue");
+    }
+    assert_string_equal(body_of(ask(large, LINE("GET", "/") "\r\n")), "GET / 0 ");
+    close(large);
+}
+
 static bool two_are_released(void) { return atomic_load(&released_count) >= 2; }
 
 static void what_is_kept_goes_with_the_request(void **state) {
@@ -403,7 +450,7 @@ static void a_body_that_is_far_too_large_is_refused_at_once(void **state) {
     assert_int_equal(strncmp(answer, "HTTP/1.1 413", 12), 0);
     assert_closed(fd);
     fd = dial();
-    answer = ask(fd, LINE("POST", "/") "Expect: 100-continue\r\nContent-Length: 200000\r\n\r\n");
+    answer = ask(fd, LINE("POST", "/") "Expect: 100-continue\r\nContent-Length: 500000\r\n\r\n");
     assert_int_equal(strncmp(answer, "HTTP/1.1 413", 12), 0);
     assert_closed(fd);
 }
@@ -486,6 +533,7 @@ int main(void) {
         cmocka_unit_test(answers_may_come_from_another_thread),
         cmocka_unit_test(a_file_is_sent_between_two_texts_and_closed),
         cmocka_unit_test(a_file_that_is_too_short_ends_the_connection),
+        cmocka_unit_test(a_large_body_keeps_nobody_waiting),
         cmocka_unit_test(what_is_kept_goes_with_the_request),
         cmocka_unit_test(large_answers_have_a_bound_together_and_one_is_always_let_in),
         cmocka_unit_test(a_body_may_come_in_chunks),
