@@ -237,7 +237,37 @@ bool body_integer(yyjson_val *value, uint64_t *out) {
 
 /* All of these work on text that the parser has accepted. */
 
-static const char *skip_space(const char *at) { return at + strspn(at, " \t\r\n"); }
+enum { IS_SPACE = 1, IS_QUOTE = 2, IS_BRACKET = 4, ENDS_NUMBER = 8, IS_END = 15 };
+
+static const unsigned char classes[256] = {
+    [' '] = IS_SPACE | ENDS_NUMBER,
+    ['\t'] = IS_SPACE | ENDS_NUMBER,
+    ['\r'] = IS_SPACE | ENDS_NUMBER,
+    ['\n'] = IS_SPACE | ENDS_NUMBER,
+    ['"'] = IS_QUOTE,
+    ['{'] = IS_BRACKET,
+    ['['] = IS_BRACKET,
+    ['}'] = IS_BRACKET | ENDS_NUMBER,
+    [']'] = IS_BRACKET | ENDS_NUMBER,
+    [','] = ENDS_NUMBER,
+    ['\0'] = IS_END,
+};
+
+/* To the first byte of these classes, at the latest to the end. (strcspn would do, but for the address sanitizer, which
+ * measures all of its text with each call.) */
+static const char *skip_until(const char *at, unsigned wanted) {
+    while ((classes[(unsigned char)*at] & wanted) == 0) {
+        at++;
+    }
+    return at;
+}
+
+static const char *skip_space(const char *at) {
+    while (*at == ' ' || *at == '\t' || *at == '\r' || *at == '\n') {
+        at++;
+    }
+    return at;
+}
 
 static const char *skip_string(const char *at) {
     for (at++; *at != '"'; at++) {
@@ -246,14 +276,13 @@ static const char *skip_string(const char *at) {
     return at + 1;
 }
 
-/* Looked for in long stretches by strcspn, which takes many bytes at a time. */
 static const char *skip_value(const char *at) {
     if (*at != '"' && *at != '{' && *at != '[') {
-        return at + strcspn(at, ",]} \t\r\n");
+        return skip_until(at, ENDS_NUMBER);
     }
     size_t depth = 0;
     do {
-        at += strcspn(at, "\"{}[]");
+        at = skip_until(at, IS_QUOTE | IS_BRACKET);
         if (*at == '"') {
             at = skip_string(at);
             continue;
@@ -273,7 +302,8 @@ static const char *compact(const char *from, const char *end, struct arena *aren
     char *to = text;
     while (from < end) {
         /* What is neither a string nor white space goes as it is. */
-        size_t plain_bytes = MIN_OF(strcspn(from, "\" \t\r\n"), (size_t)(end - from));
+        const char *plain_end = skip_until(from, IS_QUOTE | IS_SPACE);
+        size_t plain_bytes = (size_t)(MIN_OF(plain_end, end) - from);
         memcpy(to, from, plain_bytes);
         to += plain_bytes;
         from += plain_bytes;
