@@ -1,6 +1,5 @@
 #include "dispatch/dispatch.h"
 
-#include "base/sealed.h"
 #include "dispatch/link.h"
 #include "dispatch/queue.h"
 #include "observe/log.h"
@@ -56,16 +55,6 @@ struct order {
 };
 
 /* --- jobs --------------------------------------------------------------------------------------- */
-
-void dispatch_job_free_result(struct dispatch_job *job) {
-    if (job->result_is_mapped) {
-        sealed_unmap(job->result, job->result_bytes);
-    } else {
-        free(job->result);
-    }
-    job->result = NULL;
-    job->result_is_mapped = false;
-}
 
 static void end_job(struct dispatcher *dispatcher, struct dispatch_job *job,
                     enum execution_status status, const struct error *err) {
