@@ -187,8 +187,13 @@ static void lose_link(struct dispatcher *dispatcher, struct worker_link *link,
 
 /* --- sending ------------------------------------------------------------------------------------ */
 
+/* A fast model is not fast with large parameters, and nothing is learnt of it from them. */
+static bool is_large(const struct dispatch_job *job) {
+    return job->parameters_bytes > CHANNEL_INLINE_BYTES_MAXIMUM;
+}
+
 static bool is_fast(const struct dispatch_job *job) {
-    return job->describe_path == NULL && model_queue_is_fast(job->queue);
+    return job->describe_path == NULL && !is_large(job) && model_queue_is_fast(job->queue);
 }
 
 /* The worker that takes the job soonest, or NULL. A job of a fast model may go behind others; any other wants
@@ -380,7 +385,7 @@ static void take_reply(struct dispatcher *dispatcher, struct worker_link *link,
     if (reply->has_digest) {
         memcpy(job->used_digest, reply->digest, sizeof job->used_digest);
     }
-    if (reply->kind == ERROR_NONE && job->describe_path == NULL) {
+    if (reply->kind == ERROR_NONE && job->describe_path == NULL && !is_large(job)) {
         model_queue_learn(job->queue, monotonic_time_since(dispatcher->now, job->begun_at));
     }
     if (job->cancelled) {
