@@ -55,20 +55,27 @@ def measure_alone():
     return {name: float(value) for name, value in (line.split() for line in output.splitlines())}
 
 
+def of_wrk():
+    """Processor seconds of all children that have ended: while wrk runs, no other does."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def measure_small(service, path, body, alone):
     """Many small predictions: how many a second, and what each takes of a processor in each process."""
     daemon = service.process.pid
     workers = children(daemon)
     service_under_test.CONNECTIONS = CLIENTS
     wrk(f"http://{service.address}{path}", 1, service.key, body)  # the model is loaded, and known to be fast
-    before = [cpu_seconds([daemon]), cpu_seconds(workers)]
+    before = [cpu_seconds([daemon]), cpu_seconds(workers), of_wrk()]
     rate = wrk(f"http://{service.address}{path}", SECONDS, service.key, body)
-    spent = [cpu_seconds([daemon]) - before[0], cpu_seconds(workers) - before[1]]
+    spent = [cpu_seconds([daemon]) - before[0], cpu_seconds(workers) - before[1], of_wrk() - before[2]]
     each = [seconds / (rate * SECONDS) * 1e6 for seconds in spent]
     row(f"POST {path}", f"{rate:,.0f} /s")
     row("  daemon, a call", f"{each[0]:.1f} us", "processor time, the kernel's part of the sockets included")
     row("  workers, a call", f"{each[1]:.1f} us", f"ONNX Runtime alone {alone['bare_us']:.1f} us")
-    return rate
+    row("  wrk itself, a call", f"{each[2]:.1f} us")
+    row("  processors that 50,000 /s take", f"{sum(each) / 20:.1f}", f"of {os.cpu_count()} that there are")
 
 
 def measure_one_by_one(service):
