@@ -188,7 +188,9 @@ int main(int count, char **arguments) {
     struct runtime_model *model;
     struct error err;
     const char *library = count > 2 ? arguments[2] : NULL;
-    must(runtime_open(library, &runtime, &err), &err);
+    must(runtime_open(&(struct runtime_options){.library = library, .session_threads = 1}, &runtime,
+                      &err),
+         &err);
     must(runtime_load(runtime, arguments[1], NULL, &model, &err), &err);
     measure_bare(library, arguments[1], runtime_signature(model));
     measure_worker(runtime, model);

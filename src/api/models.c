@@ -45,7 +45,9 @@ static void append_version(struct text *out, const struct model_version *version
     text_append_char(out, '}');
 }
 
-static void append_model(struct text *out, const struct model *model, bool is_detailed) {
+/* `outage` NULL: none. */
+static void append_model(struct text *out, const struct model *model, bool is_detailed,
+                         const struct outage *outage) {
     const struct model_version *serving = serving_version(model);
     text_append(out, "{\"name\":");
     json_string(out, model->name);
@@ -54,6 +56,11 @@ static void append_model(struct text *out, const struct model *model, bool is_de
     if (model->reason != NULL) {
         text_append(out, ",\"reason\":");
         json_string(out, model->reason);
+    } else if (outage != NULL) {
+        text_append(out, ",\"reason\":");
+        json_string(out, outage->reason);
+        text_append(out, ",\"available_again_at\":");
+        json_time(out, outage->available_again_at);
     }
     text_append(out, ",\"serving_version\":");
     if (serving == NULL) {
@@ -82,7 +89,7 @@ bool models_list(struct call *call, struct error *err) {
     text_append_char(&body, '[');
     for (size_t i = 0; i < snapshot->model_count; i++) {
         text_append(&body, i == 0 ? "" : ",");
-        append_model(&body, &snapshot->models[i], false);
+        append_model(&body, &snapshot->models[i], false, NULL);
     }
     text_append_char(&body, ']');
     model_snapshot_unref(snapshot);
@@ -111,7 +118,9 @@ bool models_get(struct call *call, struct error *err) {
     }
     struct text body;
     answer_begin(&body, 1024);
-    append_model(&body, model, true);
+    struct outage outage;
+    bool is_out = dispatcher_outage(call->api->options.dispatcher, name, &outage);
+    append_model(&body, model, true, is_out ? &outage : NULL);
     model_snapshot_unref(snapshot);
     answer_json(call->request, 200, &body);
     return true;

@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 static const struct command *const commands[] = {
-    &command_serve,  &command_next,    &command_key,    &command_explain,
-    &command_backup, &command_restore, &command_doctor, &command_worker,
+    &command_serve,   &command_next,   &command_key,    &command_explain, &command_backup,
+    &command_restore, &command_doctor, &command_worker, &command_launch,
 };
 
 static void print_help(FILE *out) {

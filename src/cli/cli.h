@@ -25,6 +25,7 @@ extern const struct command command_restore;
 extern const struct command command_key;
 extern const struct command command_doctor;
 extern const struct command command_explain;
+extern const struct command command_launch;
 extern const struct command command_worker;
 
 /* Finds and runs the command; answers --help and --version. Returns the exit status. */

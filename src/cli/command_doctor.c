@@ -94,15 +94,39 @@ static const char *configured_library(const struct settings *settings) {
     return *settings->onnxruntime == '\0' ? NULL : settings->onnxruntime;
 }
 
-static bool check_runtime(struct checkup *checkup) {
-    char version[WORKER_RUNTIME_VERSION_BYTES];
+static void report_sandbox(struct checkup *checkup, const struct worker_probe *probe) {
+    for (enum sandbox_part i = 0; i < SANDBOX_PART_COUNT; i++) {
+        const char *name = sandbox_part_name(i);
+        if (probe->sandbox[i] == '+') {
+            report(checkup, FINDING_OK, "sandbox", "%s: in force", name);
+        } else if (probe->sandbox[i] == '-') {
+            report(checkup, FINDING_WARNING, "sandbox", "%s: this kernel lacks it, or has it off",
+                   name);
+        } else {
+            report(checkup, FINDING_FAILED, "sandbox", "%s: not in force", name);
+        }
+    }
+}
+
+/* A worker tries itself what it must not be able to do. */
+static bool check_worker(struct checkup *checkup) {
+    const struct settings *settings = checkup->settings;
+    struct worker_options options = {.program = "/proc/self/exe",
+                                     .library = configured_library(settings),
+                                     .models = settings->models,
+                                     .memory_bytes = (uint64_t)settings->worker_memory_bytes};
+    struct worker_probe probe;
     struct error err;
-    if (!worker_probe_runtime("/proc/self/exe", configured_library(checkup->settings), version,
-                              &err)) {
-        report(checkup, FINDING_FAILED, "runtime", "%s", err.message);
+    if (!worker_probe(&options, &probe, &err)) {
+        report(checkup, FINDING_FAILED, "worker", "%s", err.message);
         return false;
     }
-    report(checkup, FINDING_OK, "runtime", "ONNX Runtime %s", version);
+    report_sandbox(checkup, &probe);
+    if (probe.version[0] == '\0') {
+        report(checkup, FINDING_FAILED, "runtime", "%s", probe.runtime.message);
+        return false;
+    }
+    report(checkup, FINDING_OK, "runtime", "ONNX Runtime %s", probe.version);
     return true;
 }
 
@@ -173,7 +197,7 @@ static int examine(const struct settings *settings) {
     check_clock(&checkup);
     check_zones(&checkup);
     check_store(&checkup);
-    if (check_runtime(&checkup)) {
+    if (check_worker(&checkup)) {
         check_models(&checkup);
     }
     return checkup.failed ? EXIT_FAILED : EXIT_DONE;
@@ -220,7 +244,8 @@ const struct command command_doctor = {
     .summary = "look for what usually goes wrong",
     .help =
         "Looks for what usually goes wrong and prints a line for each check: the clock, the time\n"
-        "zones, the store, ONNX Runtime, every model. Exit status 1 if a check failed.\n\n"
+        "zones, the store, the sandbox of the workers, ONNX Runtime, every model. Exit status 1 if "
+        "a check failed.\n\n"
         "usage: orrery doctor [OPTIONS]\n\n"
         "  --config FILE        the settings that `orrery serve` reads\n"
         "  --db FILE            the store [orrery.db]\n"

@@ -13,10 +13,16 @@ static bool has_socket(void) {
 
 static int run(int argument_count, char **arguments) {
     const char *library = NULL;
+    const char *models = NULL;
     const char *memory = "0";
+    const char *cache = "0";
+    const char *threads = "1";
     const struct option_row rows[] = {
         {.name = "--onnxruntime", .out_value = &library},
+        {.name = "--models", .out_value = &models},
         {.name = "--memory", .out_value = &memory},
+        {.name = "--cache", .out_value = &cache},
+        {.name = "--threads", .out_value = &threads},
     };
     struct error err;
     int operand_count;
@@ -32,14 +38,22 @@ static int run(int argument_count, char **arguments) {
         error_set(&err, ERROR_USAGE, "it is started by `orrery serve`, with a socket");
         return cli_fail(&command_worker, &err);
     }
-    return worker_main(library, strtoull(memory, NULL, 10));
+    struct worker_options options = {
+        .library = library,
+        .models = models,
+        .memory_bytes = strtoull(memory, NULL, 10),
+        .cache_bytes = strtoull(cache, NULL, 10),
+        .session_threads = (uint32_t)strtoul(threads, NULL, 10),
+    };
+    return worker_main(&options);
 }
 
 const struct command command_worker = {
     .name = "worker",
     .help = "Runs models for `orrery serve`, which starts it; there is no use in starting it by "
             "hand.\n\n"
-            "usage: orrery worker [--onnxruntime FILE] [--memory BYTES]\n\n"
+            "usage: orrery worker [--onnxruntime FILE] [--models DIR] [--memory BYTES]\n"
+            "                     [--cache BYTES] [--threads N]\n\n"
             "Example:\n"
             "  orrery serve --workers 4\n",
     .run = run,

@@ -18,6 +18,8 @@ struct settings {
     int64_t rate_limit;
     int64_t workers;
     int64_t worker_memory_bytes;
+    int64_t worker_cache_bytes;
+    int64_t session_threads;
     int64_t running;
     int64_t running_per_owner;
     int64_t http_threads;

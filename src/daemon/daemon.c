@@ -6,6 +6,7 @@
 #include "http/http.h"
 #include "model/repository.h"
 #include "observe/log.h"
+#include "process/process.h"
 #include "schedule/scheduler.h"
 #include "store/store.h"
 
@@ -34,6 +35,7 @@ struct daemon {
     int models_fd;       /* an eventfd: the repository has published a snapshot */
     struct store *store;
     struct dispatcher *dispatcher;
+    struct process_executor *commands;
     struct model_repository *repository;
     struct scheduler *scheduler;
     struct api *api;
@@ -74,14 +76,26 @@ static bool start_models(struct daemon *daemon, struct error *err) {
         .onnxruntime_library = *settings->onnxruntime == '\0' ? NULL : settings->onnxruntime,
         .worker_count = (uint32_t)settings->workers,
         .worker_memory_bytes = (uint64_t)settings->worker_memory_bytes,
+        .worker_cache_bytes = (uint64_t)settings->worker_cache_bytes,
+        .session_threads = (uint32_t)settings->session_threads,
         .clock = clock_system(),
     };
+    struct process_options process_options = {
+        .program = options.program,
+        .memory_bytes = options.worker_memory_bytes,
+        .clock = options.clock,
+    };
+    if (!process_executor_new(&process_options, &daemon->commands, err)) {
+        return false;
+    }
+    options.executors[MODEL_BACKEND_PROCESS] = process_executor_interface(daemon->commands);
     if (!dispatcher_new(&options, &daemon->dispatcher, err) ||
         !model_repository_new(settings->models, dispatcher_describer(daemon->dispatcher),
                               &daemon->repository, err)) {
         return false;
     }
     dispatcher_set_repository(daemon->dispatcher, daemon->repository);
+    process_executor_set_dispatcher(daemon->commands, daemon->dispatcher);
     return dispatcher_start(daemon->dispatcher, err) &&
            model_repository_start(daemon->repository, on_models_changed, daemon, err);
 }
@@ -252,6 +266,7 @@ static void stop(struct daemon *daemon) {
     api_free(daemon->api);
     model_repository_free(daemon->repository);
     dispatcher_free(daemon->dispatcher);
+    process_executor_free(daemon->commands);
     store_close(daemon->store);
     if (daemon->signal_fd >= 0) {
         close(daemon->signal_fd);

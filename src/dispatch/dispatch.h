@@ -13,6 +13,7 @@
 #include "base/mailbox.h"
 #include "clock/clock.h"
 #include "dispatch/executor.h"
+#include "dispatch/outage.h"
 #include "model/repository.h"
 #include "run/run.h"
 
@@ -24,6 +25,8 @@ struct dispatcher_options {
     const char *onnxruntime_library; /* NULL: the worker looks in the usual places */
     uint32_t worker_count;
     uint64_t worker_memory_bytes; /* 0: no limit */
+    uint64_t worker_cache_bytes;  /* of models that a worker keeps loaded */
+    uint32_t session_threads;     /* of one model in a worker; 0 is 1 */
     const struct clock *clock;
     /* By backend, borrowed; stopped with the dispatcher. NULL: models of that backend cannot be run. */
     struct executor *executors[MODEL_BACKEND_COUNT];
@@ -41,6 +44,14 @@ struct dispatch_letter {
     enum dispatch_letter_kind kind;
 };
 
+/* Of which record a job is: for what is told to the other side. */
+struct dispatch_origin {
+    int64_t run_key;
+    uint64_t store_tag; /* with which keys are formatted (identity.h) */
+    struct wall_time scheduled_for;
+    uint32_t attempt;
+};
+
 struct dispatch_job {
     struct dispatch_letter letter;
     struct list_node node; /* the dispatcher's */
@@ -56,6 +67,7 @@ struct dispatch_job {
         parameters_file; /* a sealed file of the same text (base/sealed.h), where there is one; else NULL */
     struct duration timeout;                /* > 0 */
     int64_t execution_key;                  /* 0 for a prediction without a record */
+    struct dispatch_origin origin;          /* zeroed without one */
     void (*done)(struct dispatch_job *job); /* on the dispatcher's thread; quick */
     void *context;
 
@@ -108,6 +120,10 @@ void dispatcher_return(struct dispatcher *dispatcher, struct dispatch_job *job);
 struct model_describer dispatcher_describer(struct dispatcher *dispatcher);
 /* Whether the repository has still to make its first scan. Any thread. */
 bool dispatcher_is_starting(const struct dispatcher *dispatcher);
+
+/* Whether the model is out because it kept crashing workers, and until when. Any thread. */
+bool dispatcher_outage(struct dispatcher *dispatcher, const char *model_name,
+                       struct outage *out_outage);
 
 /* For readiness and doctor. Any thread. */
 uint32_t dispatcher_live_workers(const struct dispatcher *dispatcher);

@@ -13,14 +13,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-enum {
-    EVENTS_AT_ONCE = 64,
-    JOBS_PER_WORKER_MAXIMUM = 64,
-    /* So much work of fast models may lie with one worker: enough to hide the way there and back (about 60 us
-     * between two cores), little enough that nothing waits long behind it. */
-    WORKER_LOAD_US = 2000,
-    CANCELLED_LIMIT_MS = 100,
-};
+enum { EVENTS_AT_ONCE = 64, CANCELLED_LIMIT_MS = 100 };
 
 /* epoll's user data: a link's index, or one of these. */
 enum { EVENT_MAIL = -1, EVENT_TIMER = -2 };
@@ -36,6 +29,7 @@ struct dispatcher {
     bool started;
     struct worker_link *links;
     struct queues queues;
+    struct outages outages;
     struct list_node away; /* dispatch_job.node of those that executors have */
     uint64_t last_id;
     _Atomic uint32_t live_workers;
@@ -126,7 +120,10 @@ static void watch_link(struct dispatcher *dispatcher, struct worker_link *link, 
 static void spawn_link(struct dispatcher *dispatcher, struct worker_link *link) {
     struct worker_options options = {.program = dispatcher->options.program,
                                      .library = dispatcher->options.onnxruntime_library,
-                                     .memory_bytes = dispatcher->options.worker_memory_bytes};
+                                     .models = model_repository_folder(dispatcher->repository),
+                                     .memory_bytes = dispatcher->options.worker_memory_bytes,
+                                     .cache_bytes = dispatcher->options.worker_cache_bytes,
+                                     .session_threads = dispatcher->options.session_threads};
     struct error err;
     if (!worker_link_spawn(link, &options, dispatcher->now, &err)) {
         log_event(LOG_ERROR, "worker_not_started", LOG_FAILURE(&err));
@@ -147,7 +144,7 @@ static void spawn_missing(struct dispatcher *dispatcher) {
     }
 }
 
-/* Jobs that were sent and had not begun lose nothing: they go back to the front of their queues, in order. */
+/* Jobs that were sent and that the worker had not begun lose nothing: they go back to the front of their queues, in order. */
 static void requeue_jobs(struct dispatcher *dispatcher, struct worker_link *link) {
     while (!list_is_empty(&link->jobs)) {
         struct dispatch_job *last = CONTAINER_OF(link->jobs.previous, struct dispatch_job, node);
@@ -155,6 +152,7 @@ static void requeue_jobs(struct dispatcher *dispatcher, struct worker_link *link
         if (last->cancelled) {
             end_cancelled(dispatcher, last);
         } else {
+            last->begun = false;
             queues_prepend(&dispatcher->queues, last);
         }
     }
@@ -166,9 +164,14 @@ static void lose_link(struct dispatcher *dispatcher, struct worker_link *link,
                       enum execution_status status, const struct error *err) {
     pid_t pid = link->pid;
     char reason[WORKER_REASON_BYTES];
-    worker_link_kill(link, err == NULL || err->kind == ERROR_WORKER_CRASHED, dispatcher->now,
-                     reason);
+    bool has_crashed = err == NULL || err->kind == ERROR_WORKER_CRASHED;
+    bool wants_replacement = worker_link_kill(link, has_crashed, dispatcher->now, reason);
     atomic_fetch_sub(&dispatcher->live_workers, 1);
+    if (err == NULL && wants_replacement) {
+        log_event(LOG_DEBUG, "worker_replaced", LOG_INTEGER("pid", pid));
+        requeue_jobs(dispatcher, link);
+        return;
+    }
     struct error gone;
     error_set(&gone, ERROR_WORKER_CRASHED, "the worker process %s", reason);
     log_event(LOG_WARNING, "worker_lost", LOG_INTEGER("pid", pid),
@@ -176,6 +179,11 @@ static void lose_link(struct dispatcher *dispatcher, struct worker_link *link,
     struct dispatch_job *head = worker_link_head(link);
     if (head != NULL) {
         detach_job(dispatcher, link, head);
+        if (has_crashed && head->describe_path == NULL) {
+            outages_note_crash(&dispatcher->outages, head->model_name, head->used_digest,
+                               err == NULL ? reason : "made no sense", dispatcher->now,
+                               dispatcher->wall_now);
+        }
         if (head->cancelled) {
             end_cancelled(dispatcher, head);
         } else {
@@ -196,22 +204,10 @@ static bool is_fast(const struct dispatch_job *job) {
     return job->describe_path == NULL && !is_large(job) && model_queue_is_fast(job->queue);
 }
 
-/* The worker that takes the job soonest, or NULL. A job of a fast model may go behind others; any other wants
- * a worker for itself, so that nothing waits behind it. */
 static struct worker_link *choose_link(struct dispatcher *dispatcher,
                                        const struct dispatch_job *job) {
-    struct worker_link *best = NULL;
-    bool fast = is_fast(job);
-    for (uint32_t i = 0; i < dispatcher->options.worker_count; i++) {
-        struct worker_link *link = &dispatcher->links[i];
-        bool has_room = link->job_count == 0 ||
-                        (fast && link->takes_more && link->job_count < JOBS_PER_WORKER_MAXIMUM &&
-                         link->load_us + job->queue->mean_us <= WORKER_LOAD_US);
-        if (link->pid != 0 && has_room && (best == NULL || link->load_us < best->load_us)) {
-            best = link;
-        }
-    }
-    return best;
+    return worker_links_choose(dispatcher->links, dispatcher->options.worker_count, is_fast(job),
+                               job->queue->mean_us);
 }
 
 /* A slow model leaves at least one worker to the others, unless model.json says how many it may have. */
@@ -324,8 +320,16 @@ static enum placing place_job(struct dispatcher *dispatcher, struct dispatch_job
         return PLACING_DONE;
     }
     bool is_local = model->settings.backend == MODEL_BACKEND_ONNX;
+    struct error err;
+    enum outage_verdict outage = outages_judge(&dispatcher->outages, job->model_name,
+                                               version->digest, dispatcher->now, &err);
+    if (outage == OUTAGE_OUT) {
+        end_waiting(dispatcher, job, EXECUTION_FAILED, &err);
+        return PLACING_DONE;
+    }
+    bool must_wait = outage == OUTAGE_ON_TRIAL && job->queue->running_count > 0;
     struct worker_link *link = is_local ? choose_link(dispatcher, job) : NULL;
-    if ((is_local && link == NULL) || !may_run(dispatcher, job, &model->settings)) {
+    if (must_wait || (is_local && link == NULL) || !may_run(dispatcher, job, &model->settings)) {
         if (!brought_snapshot) { /* the newest counts when its turn comes */
             model_snapshot_unref(job->snapshot);
             job->snapshot = NULL;
@@ -387,6 +391,7 @@ static void take_reply(struct dispatcher *dispatcher, struct worker_link *link,
     }
     if (reply->kind == ERROR_NONE && job->describe_path == NULL && !is_large(job)) {
         model_queue_learn(job->queue, monotonic_time_since(dispatcher->now, job->begun_at));
+        outages_note_success(&dispatcher->outages, job->model_name);
     }
     if (job->cancelled) {
         end_cancelled(dispatcher, job);
@@ -470,14 +475,7 @@ static void end_overdue(struct dispatcher *dispatcher) {
 static void arm_timer(struct dispatcher *dispatcher) {
     int64_t wake_us = 0;
     for (uint32_t i = 0; i < dispatcher->options.worker_count; i++) {
-        struct worker_link *link = &dispatcher->links[i];
-        struct dispatch_job *head = worker_link_head(link);
-        int64_t at_us = 0;
-        if (link->pid == 0) {
-            at_us = link->spawn_again_at.us;
-        } else if (head != NULL) {
-            at_us = head->begun_at.us + head->limit.us;
-        }
+        int64_t at_us = worker_link_due_us(&dispatcher->links[i]);
         if (at_us != 0 && (wake_us == 0 || at_us < wake_us)) {
             wake_us = at_us;
         }
@@ -536,30 +534,21 @@ static void cancel_job(struct dispatcher *dispatcher, int64_t execution_key) {
         end_waiting(dispatcher, waiting, EXECUTION_CANCELLED, &err);
         return;
     }
-    for (struct list_node *node = dispatcher->away.next; node != &dispatcher->away;
-         node = node->next) {
-        struct dispatch_job *job = CONTAINER_OF(node, struct dispatch_job, node);
-        if (job->execution_key == execution_key) {
-            job->cancelled = true;
-            job->executor->cancel(job->executor, job->id);
-            return;
-        }
+    struct dispatch_job *away = jobs_find(&dispatcher->away, execution_key);
+    if (away != NULL) {
+        away->cancelled = true;
+        away->executor->cancel(away->executor, away->id);
+        return;
     }
     for (uint32_t i = 0; i < dispatcher->options.worker_count; i++) {
         struct worker_link *link = &dispatcher->links[i];
-        for (struct list_node *node = link->jobs.next; node != &link->jobs; node = node->next) {
-            struct dispatch_job *job = CONTAINER_OF(node, struct dispatch_job, node);
-            if (job->execution_key != execution_key) {
-                continue;
-            }
-            if (worker_link_head(link) == job) {
-                error_set(&err, ERROR_CANCELLED, "cancelled while it was running");
-                lose_link(dispatcher, link, EXECUTION_CANCELLED, &err);
-            } else {
-                /* It is in the worker's socket, behind another that must not be disturbed. */
-                job->cancelled = true;
-            }
-            return;
+        struct dispatch_job *job = jobs_find(&link->jobs, execution_key);
+        if (job != NULL && job == worker_link_head(link)) {
+            error_set(&err, ERROR_CANCELLED, "cancelled while it was running");
+            lose_link(dispatcher, link, EXECUTION_CANCELLED, &err);
+        } else if (job != NULL) {
+            /* It is in the worker's socket, behind another that must not be disturbed. */
+            job->cancelled = true;
         }
     }
 }
@@ -698,6 +687,12 @@ uint32_t dispatcher_live_workers(const struct dispatcher *dispatcher) {
     return atomic_load(&dispatcher->live_workers);
 }
 
+bool dispatcher_outage(struct dispatcher *dispatcher, const char *model_name,
+                       struct outage *out_outage) {
+    return outages_find(&dispatcher->outages, model_name, clock_wall_now(dispatcher->options.clock),
+                        out_outage);
+}
+
 bool dispatcher_is_starting(const struct dispatcher *dispatcher) {
     return !model_repository_is_ready(dispatcher->repository);
 }
@@ -717,6 +712,7 @@ bool dispatcher_new(const struct dispatcher_options *options, struct dispatcher 
     struct dispatcher *dispatcher = must_alloc_zeroed(1, sizeof *dispatcher);
     dispatcher->options = *options;
     queues_init(&dispatcher->queues);
+    outages_init(&dispatcher->outages);
     list_init(&dispatcher->away);
     pthread_mutex_init(&dispatcher->submit_lock, NULL);
     dispatcher->links = must_alloc_zeroed(options->worker_count, sizeof *dispatcher->links);
@@ -781,6 +777,7 @@ void dispatcher_free(struct dispatcher *dispatcher) {
         return;
     }
     queues_fini(&dispatcher->queues);
+    outages_fini(&dispatcher->outages);
     if (dispatcher->mailbox.event_fd >= 0) {
         mailbox_fini(&dispatcher->mailbox);
     }

@@ -26,13 +26,21 @@ MUST_CHECK bool worker_link_spawn(struct worker_link *link, const struct worker_
                                   struct monotonic_time now, struct error *err);
 
 /* Kills the process and empties the buffers; the jobs stay in the list. `has_failed`: it went by itself, or made no
- * sense. `out_reason` as worker_kill's. */
-void worker_link_kill(struct worker_link *link, bool has_failed, struct monotonic_time now,
+ * sense. `out_reason` and the result as worker_kill's. */
+bool worker_link_kill(struct worker_link *link, bool has_failed, struct monotonic_time now,
                       char out_reason[static WORKER_REASON_BYTES]);
 
 static inline struct dispatch_job *worker_link_head(struct worker_link *link) {
     return list_is_empty(&link->jobs) ? NULL
                                       : CONTAINER_OF(link->jobs.next, struct dispatch_job, node);
 }
+
+/* The worker that takes a job soonest, or NULL. A job of a fast model may go behind others; any other wants a worker for
+ * itself, so that nothing waits behind it. `mean_us`: what it takes on average, of a fast one. */
+struct worker_link *worker_links_choose(struct worker_link *links, uint32_t count, bool is_fast,
+                                        int64_t mean_us);
+
+/* When something is to be done about it: its head is overdue, or it may be started again. 0: never. */
+int64_t worker_link_due_us(struct worker_link *link);
 
 #endif

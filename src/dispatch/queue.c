@@ -67,17 +67,23 @@ void queues_remove(struct queues *queues, struct dispatch_job *job) {
     }
 }
 
-struct dispatch_job *queues_find(const struct queues *queues, int64_t execution_key) {
-    for (struct list_node *turn = queues->ready.next; turn != &queues->ready; turn = turn->next) {
-        struct model_queue *queue = CONTAINER_OF(turn, struct model_queue, ready);
-        for (struct list_node *node = queue->jobs.next; node != &queue->jobs; node = node->next) {
-            struct dispatch_job *job = CONTAINER_OF(node, struct dispatch_job, node);
-            if (job->execution_key == execution_key) {
-                return job;
-            }
+struct dispatch_job *jobs_find(const struct list_node *jobs, int64_t execution_key) {
+    for (struct list_node *node = jobs->next; node != jobs; node = node->next) {
+        struct dispatch_job *job = CONTAINER_OF(node, struct dispatch_job, node);
+        if (job->execution_key == execution_key) {
+            return job;
         }
     }
     return NULL;
+}
+
+struct dispatch_job *queues_find(const struct queues *queues, int64_t execution_key) {
+    struct dispatch_job *found = NULL;
+    struct list_node *turn = queues->ready.next;
+    for (; turn != &queues->ready && found == NULL; turn = turn->next) {
+        found = jobs_find(&CONTAINER_OF(turn, struct model_queue, ready)->jobs, execution_key);
+    }
+    return found;
 }
 
 /* One run that was slow for once (its worker had to load the model, or the machine was busy) does not make a fast model

@@ -35,7 +35,9 @@ void queues_append(struct queues *queues, struct dispatch_job *job);
 void queues_prepend(struct queues *queues, struct dispatch_job *job);
 void queues_remove(struct queues *queues, struct dispatch_job *job);
 
-/* The waiting job with this execution key, or NULL. */
+/* In a list of dispatch_job.node: the job with this execution key, or NULL. */
+struct dispatch_job *jobs_find(const struct list_node *jobs, int64_t execution_key);
+/* The same among all that wait. */
 struct dispatch_job *queues_find(const struct queues *queues, int64_t execution_key);
 
 static inline bool model_queue_is_fast(const struct model_queue *queue) {

@@ -536,6 +536,10 @@ static void close_if_open(int fd) {
     }
 }
 
+const char *model_repository_folder(const struct model_repository *repository) {
+    return repository == NULL ? NULL : repository->folder;
+}
+
 void model_repository_free(struct model_repository *repository) {
     if (repository == NULL) {
         return;

@@ -28,7 +28,7 @@ struct model_version {
         path; /* of model.onnx; of another backend: the version's folder, or the model's where it has none */
     bool loads; /* else `reason` says why not */
     const char *reason;
-    /* SHA-256 of model.onnx; of another backend: of model.json */
+    /* SHA-256 of model.onnx; of another backend: of model.json, and of backend process of the folder's files, too */
     unsigned char digest[MODEL_DIGEST_BYTES];
     bool has_signature; /* else it is empty, and any parameters may fit */
     struct signature signature;
@@ -69,6 +69,8 @@ MUST_CHECK bool model_repository_new(const char *folder, struct model_describer 
 MUST_CHECK bool model_repository_start(struct model_repository *repository,
                                        void (*changed)(void *context), void *context,
                                        struct error *err);
+/* As it was given. NULL for no repository. Any thread. */
+const char *model_repository_folder(const struct model_repository *repository);
 void model_repository_free(struct model_repository *repository);
 
 /* True once the first scan is published. */

@@ -1,5 +1,6 @@
 #include "model/scan.h"
 
+#include "model/folder_digest.h"
 #include "model/settings_file.h"
 
 #include <dirent.h>
@@ -250,6 +251,28 @@ static void find_folders(struct model_entry *entry, const char *path, const uint
     }
 }
 
+/* Of a command its files are the model, too. They are read again where one of them, or model.json, has changed. */
+static void digest_folders(struct model_entry *entry, const struct model_entry *before,
+                           struct arena *scratch) {
+    bool has_same_settings =
+        before != NULL && stamps_equal(&before->settings_stamp, &entry->settings_stamp);
+    for (size_t i = 0; i < entry->model.version_count; i++) {
+        struct model_version *version = &entry->model.versions[i];
+        struct folder_files files;
+        folder_files_list(version->path, scratch, &files);
+        entry->version_stamps[i] =
+            (struct file_stamp){.inode = folder_files_stamp(version->path, &files)};
+        const struct file_stamp *stamp_before = NULL;
+        const struct model_version *known = find_version(before, version->version, &stamp_before);
+        if (known != NULL && has_same_settings &&
+            stamps_equal(stamp_before, &entry->version_stamps[i])) {
+            memcpy(version->digest, known->digest, MODEL_DIGEST_BYTES);
+        } else {
+            folder_files_digest(version->path, &files, version->digest, version->digest);
+        }
+    }
+}
+
 /* --- the whole ----------------------------------------------------------------------------------- */
 
 struct model_entry *model_scan(const char *folder, const char *name, struct model_entry *before,
@@ -286,6 +309,9 @@ struct model_entry *model_scan(const char *folder, const char *name, struct mode
         find_files(entry, path, numbers);
     } else {
         find_folders(entry, path, numbers, count, settings_digest);
+        if (model->settings.backend == MODEL_BACKEND_PROCESS) {
+            digest_folders(entry, before, &scratch);
+        }
     }
     if (same_as_before(before, entry)) {
         model_entry_unref(entry);

@@ -16,10 +16,21 @@ enum model_backend {
     MODEL_BACKEND_COUNT,
 };
 
+/* Lists end with NULL. */
+struct process_settings {
+    const char *const *command;
+    const char *const *environment; /* "NAME=value" */
+    const char *const *readable;    /* absolute paths */
+    bool has_network;
+    uint64_t output_bytes_maximum;
+    uint64_t memory_bytes; /* 0: as a worker */
+};
+
 struct model_settings {
     enum model_backend backend;
-    uint32_t max_concurrency; /* 0: no bound of its own */
-    struct duration timeout;  /* 0: the run's alone decides */
+    uint32_t max_concurrency;         /* 0: no bound of its own */
+    struct duration timeout;          /* 0: the run's alone decides */
+    struct process_settings *process; /* of backend process, else NULL */
 };
 
 /* As it is written in model.json: "onnx". */

@@ -101,7 +101,7 @@ static const struct settings_key common_keys[] = {
 
 static const struct settings_backend onnx = {.backend = MODEL_BACKEND_ONNX};
 
-static const struct settings_backend *const backends[] = {&onnx};
+static const struct settings_backend *const backends[] = {&onnx, &settings_of_process};
 
 enum { KEYS_MAXIMUM = 64, KNOWN_BYTES_MAXIMUM = 4096 };
 

@@ -173,6 +173,10 @@ static void dispatch_effect(void *context, struct plan_execution *execution) {
         .parameters_bytes = strlen(flight->parameters),
         .timeout = terms->timeout,
         .execution_key = execution->key,
+        .origin = {.run_key = flight->run_key,
+                   .store_tag = store_tag(scheduler->options.store),
+                   .scheduled_for = execution->slot,
+                   .attempt = execution->attempt},
         .done = on_job_done,
         .started_at = WALL_TIME_NONE,
     };

@@ -1,23 +1,31 @@
 /* The child: reads frames, runs models, writes replies. Nothing here is shared with anybody. */
 #include "model/request.h"
+#include "observe/log.h"
 #include "worker/channel.h"
+#include "worker/model_paths.h"
 #include "worker/runtime.h"
 #include "worker/worker.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
+#if defined(__has_include) && __has_include(<sanitizer/common_interface_defs.h>)
+#include <sanitizer/common_interface_defs.h>
+#endif
 
 enum { KEPT_BUFFER_BYTES = 1 << 20 }; /* a larger one goes back to the system when it is empty */
 #define RESULT_BYTES_MAXIMUM ((size_t)256 << 20)
 
 struct child {
-    const char *library;
-    struct runtime *runtime; /* opened by the first frame that needs it */
+    struct runtime *runtime; /* NULL: there is none, and `no_runtime` says why */
+    struct error no_runtime;
+    struct model_paths paths;
+    struct sandbox sandbox;
+    bool has_served;
     struct channel channel;
     struct text result;
     struct arena arena;
@@ -27,14 +35,31 @@ struct child {
 
 /* --- requests ----------------------------------------------------------------------------------- */
 
-static bool open_runtime(struct child *child, struct error *err) {
-    return child->runtime != NULL || runtime_open(child->library, &child->runtime, err);
+static bool need_runtime(const struct child *child, struct error *err) {
+    if (child->runtime == NULL) {
+        *err = child->no_runtime;
+    }
+    return child->runtime != NULL;
+}
+
+/* A file that the sandbox hides, because a symbolic link to it was made after this process began, is for the next
+ * process, which may read it. A new one has nothing to hope for from that. */
+static bool load(struct child *child, const struct frame *request, const unsigned char *digest,
+                 struct runtime_model **out_model, struct error *err) {
+    if (runtime_load(child->runtime, request->path, digest, out_model, err)) {
+        return true;
+    }
+    if (err->saved_errno == EACCES && child->has_served &&
+        !model_paths_cover(&child->paths, request->path)) {
+        _exit(WORKER_EXIT_REPLACE);
+    }
+    return false;
 }
 
 static bool describe(struct child *child, const struct frame *request, struct frame *reply,
                      struct error *err) {
     struct runtime_model *model;
-    if (!runtime_load(child->runtime, request->path, NULL, &model, err)) {
+    if (!load(child, request, NULL, &model, err)) {
         return false;
     }
     signature_to_json(runtime_signature(model), &child->result);
@@ -66,8 +91,7 @@ static bool run(struct child *child, const struct frame *request, struct frame *
     struct tensor *inputs = NULL;
     size_t *wanted;
     size_t wanted_count;
-    if (!runtime_load(child->runtime, request->path, request->has_digest ? request->digest : NULL,
-                      &model, err)) {
+    if (!load(child, request, request->has_digest ? request->digest : NULL, &model, err)) {
         return false;
     }
     memcpy(reply->digest, runtime_digest(model), sizeof reply->digest);
@@ -93,7 +117,8 @@ static bool run(struct child *child, const struct frame *request, struct frame *
 static void answer(struct child *child, const struct frame *request) {
     struct frame reply = {.type = FRAME_REPLY, .id = request->id};
     struct error err;
-    bool ok = open_runtime(child, &err);
+    bool ok = need_runtime(child, &err);
+    char findings[SANDBOX_PART_COUNT + 1];
     if (ok && request->type == FRAME_PROBE) {
         reply.name = runtime_version(child->runtime);
     } else if (ok && request->type == FRAME_DESCRIBE) {
@@ -107,6 +132,11 @@ static void answer(struct child *child, const struct frame *request) {
     } else {
         reply.kind = err.kind;
         reply.name = err.message;
+    }
+    if (request->type == FRAME_PROBE) {
+        sandbox_probe(&child->sandbox, findings);
+        reply.body = findings;
+        reply.body_bytes = SANDBOX_PART_COUNT;
     }
     channel_put(&child->channel, &reply, -1);
     yyjson_doc_free(child->document);
@@ -134,22 +164,61 @@ static bool serve_one(struct child *child) {
     answer(child, &request);
     /* At once, not together with the next: a reply that waited here while the next job hangs would be taken for the one
      * that hangs. */
-    return channel_write(&child->channel);
-}
-
-static void restrict_process(uint64_t memory_bytes) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    prctl(PR_SET_NAME, "orrery-worker");
-    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-    if (memory_bytes != 0) {
-        setrlimit(RLIMIT_AS, &(struct rlimit){memory_bytes, memory_bytes});
+    if (!channel_write(&child->channel)) {
+        return false;
     }
+    child->has_served = true;
+    if (child->runtime != NULL && runtime_is_bloated(child->runtime)) {
+        _exit(WORKER_EXIT_REPLACE);
+    }
+    return true;
 }
 
-int worker_main(const char *library, uint64_t memory_bytes) {
-    restrict_process(memory_bytes);
-    struct child child = {.library = library};
+#ifdef __has_feature /* clang */
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define HAS_SANITIZER
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define HAS_SANITIZER
+#endif
+
+/* What the sanitizers of a build with them report goes where the log goes: no file can be written. */
+static void redirect_reports(void) {
+#ifdef HAS_SANITIZER
+    __sanitizer_set_report_fd((void *)(uintptr_t)STDERR_FILENO);
+#endif
+}
+
+/* The library is opened first: it is the operator's own, and afterwards only models are read. */
+static bool enter_sandbox(struct child *child, const struct worker_options *options,
+                          struct error *err) {
+    struct runtime_options runtime_options = {.library = options->library,
+                                              .cache_bytes = options->cache_bytes,
+                                              .session_threads = options->session_threads};
+    if (!runtime_open(&runtime_options, &child->runtime, &child->no_runtime)) {
+        child->runtime = NULL;
+    }
+    model_paths_find(&child->paths, options->models);
+    if (child->runtime != NULL && runtime_folder(child->runtime) != NULL) {
+        model_paths_add(&child->paths, runtime_folder(child->runtime));
+    }
+    struct sandbox_options sandbox_options = {.profile = SANDBOX_WORKER,
+                                              .readable = (const char *const *)child->paths.paths,
+                                              .readable_count = child->paths.count,
+                                              .memory_bytes = options->memory_bytes};
+    return sandbox_enter(&sandbox_options, &child->sandbox, err);
+}
+
+int worker_main(const struct worker_options *options) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_NAME, "orrery-worker");
+    redirect_reports();
+    struct child child = {0};
+    struct error err;
+    if (!enter_sandbox(&child, options, &err)) {
+        log_event(LOG_ERROR, "worker_not_sandboxed", LOG_FAILURE(&err));
+        return 1;
+    }
     channel_init(&child.channel, WORKER_SOCKET);
     text_init(&child.result, RESULT_BYTES_MAXIMUM);
     while (serve_one(&child)) {

@@ -50,7 +50,19 @@ static void *open_near_program(void) {
     return library;
 }
 
-bool library_open(const char *path, const OrtApiBase **out_base, struct error *err) {
+/* Of the file that the symbol came from. */
+static char *folder_of(const void *symbol) {
+    Dl_info found;
+    char path[PATH_MAX];
+    if (dladdr(symbol, &found) == 0 || realpath(found.dli_fname, path) == NULL) {
+        return NULL;
+    }
+    *strrchr(path, '/') = '\0';
+    return must_strdup(*path == '\0' ? "/" : path);
+}
+
+bool library_open(const char *path, const OrtApiBase **out_base, char **out_folder,
+                  struct error *err) {
     /* Recent releases of ONNX Runtime (1.30 is one) collect what models are run on what machine and sends it to its makers over
      * the network, from threads of its own that also wake up an idle process. Nobody here has asked for that. The
      * variable is looked at when the library is loaded. */
@@ -75,6 +87,7 @@ bool library_open(const char *path, const OrtApiBase **out_base, struct error *e
         return error_set(err, ERROR_MODEL_UNAVAILABLE, "%s is not ONNX Runtime",
                          path == NULL ? soname : path);
     }
+    *out_folder = folder_of(symbol);
     /* The library stays open for as long as the process lives. */
     *out_base = get_base();
     return true;

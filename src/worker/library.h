@@ -8,6 +8,8 @@
 
 /* `path` NULL: beside the program, ../lib/orrery, ../lib/<architecture>/orrery, then the system's own way.
  * ERROR_MODEL_UNAVAILABLE with what to do. */
-MUST_CHECK bool library_open(const char *path, const OrtApiBase **out_base, struct error *err);
+/* `out_folder` is the folder it was found in; the caller frees it. */
+MUST_CHECK bool library_open(const char *path, const OrtApiBase **out_base, char **out_folder,
+                             struct error *err);
 
 #endif

@@ -14,12 +14,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SESSIONS_MAXIMUM = 32, INPUTS_MAXIMUM = 1024 };
+enum { SESSIONS_MAXIMUM = 1024, INPUTS_MAXIMUM = 1024 };
 #define MODEL_FILE_BYTES_MAXIMUM ((off_t)1 << 31) /* protobuf's own limit */
+/* That may be left over before a process counts as bloated; more where more is kept. */
+#define LEFT_OVER_BYTES_LEAST ((uint64_t)128 << 20)
 
 struct runtime_model {
     struct list_node node; /* in runtime.models, most recently used first */
     char *path;
+    uint64_t path_hash;
+    uint64_t size_bytes;  /* that it takes */
     struct stat identity; /* of the file when it was loaded */
     OrtSession *session;
     struct arena arena; /* of the signature */
@@ -36,6 +40,13 @@ struct runtime {
     OrtAllocator *allocator;
     struct list_node models;
     size_t model_count;
+    uint64_t models_bytes; /* that they take together */
+    char *folder;          /* of the library */
+    struct runtime_options options_given;
+    int statm_fd;        /* /proc/self/statm */
+    uint64_t bare_bytes; /* of the process without models */
+    bool has_unloaded;   /* a model went, so memory may be left over */
+    bool is_bloated;
 };
 
 #define TRY(call)                                                                                  \
@@ -45,14 +56,15 @@ struct runtime {
         }                                                                                          \
     } while (0)
 
-/* One thread for each session and no spinning: the processes are what runs side by side. What ONNX Runtime would
+/* By default one thread for each session, and no spinning: the processes are what runs side by side. What ONNX Runtime would
  * log as an error is in the status that it returns, and reaches the record. */
 static bool set_up(struct runtime *runtime, struct error *err) {
+    int threads = (int)MAX_OF(runtime->options_given.session_threads, 1U);
     const OrtApi *api = runtime->api;
     TRY(api->CreateEnv(ORT_LOGGING_LEVEL_FATAL, "orrery", &runtime->environment));
     TRY(api->DisableTelemetryEvents(runtime->environment));
     TRY(api->CreateSessionOptions(&runtime->options));
-    TRY(api->SetIntraOpNumThreads(runtime->options, 1));
+    TRY(api->SetIntraOpNumThreads(runtime->options, threads));
     TRY(api->SetInterOpNumThreads(runtime->options, 1));
     TRY(api->AddSessionConfigEntry(runtime->options, "session.intra_op.allow_spinning", "0"));
     TRY(api->AddSessionConfigEntry(runtime->options, "session.inter_op.allow_spinning", "0"));
@@ -61,13 +73,28 @@ static bool set_up(struct runtime *runtime, struct error *err) {
     return true;
 }
 
-bool runtime_open(const char *library, struct runtime **out_runtime, struct error *err) {
+/* How much memory the process has, in bytes (proc(5): the second number of statm, in pages). 0 if it is not known. */
+static uint64_t resident_bytes(const struct runtime *runtime) {
+    char line[128];
+    ssize_t size_bytes = pread(runtime->statm_fd, line, sizeof line - 1, 0);
+    if (size_bytes <= 0) {
+        return 0;
+    }
+    line[size_bytes] = '\0';
+    const char *second = strchr(line, ' ');
+    return second == NULL ? 0 : strtoull(second, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+bool runtime_open(const struct runtime_options *options, struct runtime **out_runtime,
+                  struct error *err) {
     const OrtApiBase *base;
-    if (!library_open(library, &base, err)) {
+    char *folder = NULL;
+    if (!library_open(options->library, &base, &folder, err)) {
         return false;
     }
     const OrtApi *api = base->GetApi(ORT_API_VERSION);
     if (api == NULL) {
+        free(folder);
         return error_set(err, ERROR_MODEL_UNAVAILABLE,
                          "ONNX Runtime %s is too old: version 1.%d or later is needed",
                          base->GetVersionString(), ORT_API_VERSION);
@@ -75,16 +102,21 @@ bool runtime_open(const char *library, struct runtime **out_runtime, struct erro
     struct runtime *runtime = must_alloc_zeroed(1, sizeof *runtime);
     runtime->api = api;
     runtime->version = base->GetVersionString();
+    runtime->folder = folder;
+    runtime->options_given = *options;
+    runtime->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     list_init(&runtime->models);
-    if (!set_up(runtime, err)) {
-        free(runtime); /* the process ends soon; what ONNX Runtime holds goes with it */
-        return false;
-    }
     *out_runtime = runtime;
     return true;
 }
 
 const char *runtime_version(const struct runtime *runtime) { return runtime->version; }
+
+const char *runtime_folder(const struct runtime *runtime) { return runtime->folder; }
+
+size_t runtime_loaded_count(const struct runtime *runtime) { return runtime->model_count; }
+
+bool runtime_is_bloated(const struct runtime *runtime) { return runtime->is_bloated; }
 
 const struct signature *runtime_signature(const struct runtime_model *model) {
     return &model->signature;
@@ -175,6 +207,8 @@ static bool read_signature(struct runtime *runtime, struct runtime_model *model,
 static void unload(struct runtime *runtime, struct runtime_model *model) {
     list_remove(&model->node);
     runtime->model_count--;
+    runtime->models_bytes -= model->size_bytes;
+    runtime->has_unloaded = true;
     if (model->session != NULL) {
         runtime->api->ReleaseSession(model->session);
     }
@@ -257,11 +291,21 @@ static bool is_same_file(const struct stat *a, const struct stat *b) {
            a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
+/* FNV-1a: of many models, most paths are told apart by this. */
+static uint64_t hash_of(const char *path) {
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (const char *at = path; *at != '\0'; at++) {
+        hash = (hash ^ (unsigned char)*at) * UINT64_C(0x100000001b3);
+    }
+    return hash;
+}
+
 static struct runtime_model *find_loaded(struct runtime *runtime, const char *path) {
+    uint64_t hash = hash_of(path);
     struct list_node *node = runtime->models.next;
     for (; node != &runtime->models; node = node->next) {
         struct runtime_model *model = CONTAINER_OF(node, struct runtime_model, node);
-        if (strcmp(model->path, path) == 0) {
+        if (model->path_hash == hash && strcmp(model->path, path) == 0) {
             return model;
         }
     }
@@ -274,8 +318,54 @@ static bool is_wanted(const struct runtime_model *model, const unsigned char *di
            (stat(model->path, &now) == 0 && is_same_file(&now, &model->identity));
 }
 
+/* Puts out what was not used for longest, until the rest is within the bounds. The first, in use, stays. */
+static void put_out(struct runtime *runtime) {
+    struct list_node *node = runtime->models.previous;
+    while (node != runtime->models.next &&
+           (runtime->model_count > SESSIONS_MAXIMUM ||
+            runtime->models_bytes > runtime->options_given.cache_bytes)) {
+        struct list_node *newer = node->previous;
+        unload(runtime, CONTAINER_OF(node, struct runtime_model, node));
+        node = newer;
+    }
+}
+
+/* A C library's heap and ONNX Runtime's arenas do not give back all that a model had. */
+static void look_for_bloat(struct runtime *runtime, uint64_t now_bytes) {
+    uint64_t accounted_bytes = runtime->bare_bytes + runtime->models_bytes;
+    uint64_t slack_bytes = MAX_OF(runtime->options_given.cache_bytes / 4, LEFT_OVER_BYTES_LEAST);
+    runtime->is_bloated = runtime->has_unloaded && now_bytes > accounted_bytes + slack_bytes;
+}
+
+/* The model is the first in the list. */
+static bool load_measured(struct runtime *runtime, struct runtime_model *model, struct error *err) {
+    uint64_t before_bytes = resident_bytes(runtime);
+    if (!load(runtime, model, err)) {
+        return false;
+    }
+    uint64_t after_bytes = resident_bytes(runtime);
+    uint64_t grown_bytes = after_bytes > before_bytes ? after_bytes - before_bytes : 0;
+    model->size_bytes = MAX_OF(grown_bytes, (uint64_t)model->identity.st_size);
+    runtime->models_bytes += model->size_bytes;
+    put_out(runtime);
+    look_for_bloat(runtime, resident_bytes(runtime));
+    return true;
+}
+
+static bool ensure_set_up(struct runtime *runtime, struct error *err) {
+    if (runtime->environment != NULL) {
+        return true;
+    }
+    bool ok = set_up(runtime, err);
+    runtime->bare_bytes = resident_bytes(runtime);
+    return ok;
+}
+
 bool runtime_load(struct runtime *runtime, const char *path, const unsigned char *digest,
                   struct runtime_model **out_model, struct error *err) {
+    if (!ensure_set_up(runtime, err)) {
+        return false;
+    }
     struct runtime_model *model = find_loaded(runtime, path);
     if (model != NULL) {
         if (is_wanted(model, digest)) {
@@ -286,15 +376,13 @@ bool runtime_load(struct runtime *runtime, const char *path, const unsigned char
         }
         unload(runtime, model);
     }
-    if (runtime->model_count >= SESSIONS_MAXIMUM) {
-        unload(runtime, CONTAINER_OF(runtime->models.previous, struct runtime_model, node));
-    }
     model = must_alloc_zeroed(1, sizeof *model);
     model->path = must_strdup(path);
+    model->path_hash = hash_of(path);
     list_init(&model->node);
     list_prepend(&runtime->models, &model->node);
     runtime->model_count++;
-    if (!load(runtime, model, err)) {
+    if (!load_measured(runtime, model, err)) {
         unload(runtime, model);
         return false;
     }

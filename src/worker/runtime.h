@@ -1,5 +1,7 @@
 /* For neighbours in worker/: ONNX Runtime, opened with dlopen in a worker process only. One environment,
- * sessions kept by file, least recently used out first. One thread. */
+ * sessions kept by file, least recently used out first. One thread.
+ *
+ * What a loaded model takes is measured: by how much the process grew while it was loaded, and at least its file. */
 #ifndef ORRERY_WORKER_RUNTIME_H
 #define ORRERY_WORKER_RUNTIME_H
 
@@ -9,9 +11,23 @@
 
 struct runtime;
 
-/* `library` NULL looks beside the program, in lib/orrery, then in the system. The error says what to do. */
-MUST_CHECK bool runtime_open(const char *library, struct runtime **out_runtime, struct error *err);
+struct runtime_options {
+    const char *library;      /* NULL looks beside the program, in lib/orrery, then in the system */
+    uint64_t cache_bytes;     /* of models that stay loaded; the one in use does in any case */
+    uint32_t session_threads; /* that one model may use */
+};
+
+/* Opens the library and does nothing with it before the first model. The error says what to do. */
+MUST_CHECK bool runtime_open(const struct runtime_options *options, struct runtime **out_runtime,
+                             struct error *err);
 const char *runtime_version(const struct runtime *runtime);
+/* Where the library and its parts lie. NULL if that cannot be found out. */
+const char *runtime_folder(const struct runtime *runtime);
+
+/* Whether models that were replaced or put out have left behind so much memory that a new process would do better. */
+bool runtime_is_bloated(const struct runtime *runtime);
+
+size_t runtime_loaded_count(const struct runtime *runtime);
 
 struct runtime_model; /* a loaded file; owned by the runtime, valid until the next runtime_load */
 

@@ -38,6 +38,59 @@ static void set_attributes(posix_spawnattr_t *attributes) {
                                              POSIX_SPAWN_SETSIGDEF);
 }
 
+/* What a worker gets of the daemon's environment: nothing that could hold a secret, or a setting. The sanitizers' are
+ * for builds with them. */
+static const char *const inherited_variables[] = {
+    "PATH",         "LANG",          "LC_ALL",       "TZ",          "LD_LIBRARY_PATH",
+    "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS"};
+
+static void list_variables(char *out_environment[static COUNT_OF(inherited_variables) + 1]) {
+    size_t count = 0;
+    for (char **variable = environ; *variable != NULL; variable++) {
+        for (size_t i = 0; i < COUNT_OF(inherited_variables); i++) {
+            size_t length = strlen(inherited_variables[i]);
+            if (count < COUNT_OF(inherited_variables) &&
+                strncmp(*variable, inherited_variables[i], length) == 0 &&
+                (*variable)[length] == '=') {
+                out_environment[count++] = *variable;
+            }
+        }
+    }
+    out_environment[count] = NULL;
+}
+
+enum { NUMBER_BYTES = 24, ARGUMENTS_MAXIMUM = 16 };
+
+struct child_arguments {
+    const char *list[ARGUMENTS_MAXIMUM];
+    size_t count;
+    char memory[NUMBER_BYTES];
+    char cache[NUMBER_BYTES];
+    char threads[NUMBER_BYTES];
+};
+
+static void add_argument(struct child_arguments *arguments, const char *name, const char *value) {
+    if (value != NULL) {
+        arguments->list[arguments->count++] = name;
+        arguments->list[arguments->count++] = value;
+    }
+}
+
+static const char *number(uint64_t value, char out[static NUMBER_BYTES]) {
+    snprintf(out, NUMBER_BYTES, "%llu", (unsigned long long)value);
+    return out;
+}
+
+static void list_arguments(const struct worker_options *options, struct child_arguments *out) {
+    *out = (struct child_arguments){.list = {"orrery", "worker"}, .count = 2};
+    add_argument(out, "--memory", number(options->memory_bytes, out->memory));
+    add_argument(out, "--cache", number(options->cache_bytes, out->cache));
+    add_argument(out, "--threads", number(options->session_threads, out->threads));
+    add_argument(out, "--models", options->models);
+    add_argument(out, "--onnxruntime", options->library);
+    out->list[out->count] = NULL;
+}
+
 bool worker_spawn(const struct worker_options *options, pid_t *out_pid, int *out_socket,
                   struct error *err) {
     int sockets[2];
@@ -46,20 +99,17 @@ bool worker_spawn(const struct worker_options *options, pid_t *out_pid, int *out
     }
     /* dup2 of a descriptor onto itself would leave close-on-exec set. */
     ASSERT(sockets[1] != WORKER_SOCKET);
-    char memory[32];
-    snprintf(memory, sizeof memory, "%llu", (unsigned long long)options->memory_bytes);
-    const char *arguments[] = {"orrery",        "worker",         "--memory", memory,
-                               "--onnxruntime", options->library, NULL};
-    if (options->library == NULL) {
-        arguments[4] = NULL;
-    }
+    struct child_arguments arguments;
+    char *environment[COUNT_OF(inherited_variables) + 1];
+    list_arguments(options, &arguments);
+    list_variables(environment);
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     list_files(&actions, sockets[1]);
     set_attributes(&attributes);
     pid_t pid;
     int failed = posix_spawn(&pid, options->program, &actions, &attributes,
-                             (char *const *)(uintptr_t)arguments, environ);
+                             (char *const *)(uintptr_t)arguments.list, environment);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     close(sockets[1]);
@@ -74,7 +124,7 @@ bool worker_spawn(const struct worker_options *options, pid_t *out_pid, int *out
     return true;
 }
 
-void worker_kill(pid_t pid, int socket, char out_reason[static WORKER_REASON_BYTES]) {
+bool worker_kill(pid_t pid, int socket, char out_reason[static WORKER_REASON_BYTES]) {
     close(socket);
     kill(-pid, SIGKILL);
     int status = 0;
@@ -86,6 +136,7 @@ void worker_kill(pid_t pid, int socket, char out_reason[static WORKER_REASON_BYT
     } else {
         snprintf(out_reason, WORKER_REASON_BYTES, "ended with status %d", WEXITSTATUS(status));
     }
+    return WIFEXITED(status) && WEXITSTATUS(status) == WORKER_EXIT_REPLACE;
 }
 
 /* Waits for one whole reply on the socket. */
@@ -114,8 +165,7 @@ static bool read_reply(int socket, struct text *buffer, struct frame *out_frame,
     }
 }
 
-static bool probe(int socket, char out_version[static WORKER_RUNTIME_VERSION_BYTES],
-                  struct error *err) {
+static bool probe(int socket, struct worker_probe *out, struct error *err) {
     struct text buffer;
     text_init(&buffer, PROBE_REPLY_BYTES);
     frame_append(&buffer, &(struct frame){.type = FRAME_PROBE, .id = 1});
@@ -125,26 +175,31 @@ static bool probe(int socket, char out_version[static WORKER_RUNTIME_VERSION_BYT
     struct frame reply;
     bool ok = sent ? read_reply(socket, &buffer, &reply, err)
                    : error_set_errno(err, ERROR_IO, errno, "cannot write to the worker");
-    if (ok && reply.kind != ERROR_NONE) {
-        ok = error_set(err, reply.kind, "%s", reply.name);
-    } else if (ok) {
-        snprintf(out_version, WORKER_RUNTIME_VERSION_BYTES, "%.*s",
-                 WORKER_RUNTIME_VERSION_BYTES - 1, reply.name);
+    if (ok && reply.body_bytes != SANDBOX_PART_COUNT) {
+        ok = error_set(err, ERROR_WORKER_CRASHED, "the worker does not tell of its sandbox");
+    }
+    if (ok) {
+        *out = (struct worker_probe){0};
+        memcpy(out->sandbox, reply.body, SANDBOX_PART_COUNT);
+        if (reply.kind != ERROR_NONE) {
+            (void)error_set(&out->runtime, reply.kind, "%s", reply.name);
+        } else {
+            snprintf(out->version, sizeof out->version, "%.*s", (int)sizeof out->version - 1,
+                     reply.name);
+        }
     }
     text_fini(&buffer);
     return ok;
 }
 
-bool worker_probe_runtime(const char *program, const char *library,
-                          char out_version[static WORKER_RUNTIME_VERSION_BYTES],
-                          struct error *err) {
-    struct worker_options options = {.program = program, .library = library};
+bool worker_probe(const struct worker_options *options, struct worker_probe *out_probe,
+                  struct error *err) {
     pid_t pid;
     int socket;
-    if (!worker_spawn(&options, &pid, &socket, err)) {
+    if (!worker_spawn(options, &pid, &socket, err)) {
         return false;
     }
-    bool ok = probe(socket, out_version, err);
+    bool ok = probe(socket, out_probe, err);
     char reason[WORKER_REASON_BYTES];
     worker_kill(pid, socket, reason);
     return ok;

@@ -216,20 +216,22 @@ static void many_that_hang_still_leave_a_worker_to_the_others(void **state) {
     }
 }
 
-static void a_worker_that_is_killed_fails_its_job_and_is_replaced(void **state) {
-    struct bed *bed = *state;
-    struct order *endless = submit(bed, "endless", "{\"data\":[[1]]}", 60000, 0);
-    /* Whichever worker is killed, the idle one or the busy one, kill until the job has ended. */
-    int ended = 0;
-    while (ended == 0) {
+/* Whichever worker is killed, the idle one or the busy one: until the job has ended. */
+static void kill_workers_until_ended(struct order *order) {
+    for (int ended = 0; ended == 0; sem_getvalue(&order->done, &ended)) {
         pid_t worker = find_worker();
         if (worker > 0) {
             kill(worker, SIGKILL);
         }
         struct timespec pause = {.tv_nsec = 20000000};
         nanosleep(&pause, NULL);
-        sem_getvalue(&endless->done, &ended);
     }
+}
+
+static void a_worker_that_is_killed_fails_its_job_and_is_replaced(void **state) {
+    struct bed *bed = *state;
+    struct order *endless = submit(bed, "endless", "{\"data\":[[1]]}", 60000, 0);
+    kill_workers_until_ended(endless);
     assert_int_equal(endless->job.status, EXECUTION_FAILED);
     assert_int_equal(endless->job.err.kind, ERROR_WORKER_CRASHED);
     assert_non_null(strstr(endless->job.err.message, "killed by signal 9"));
@@ -446,6 +448,34 @@ static void stopping_ends_what_runs_and_what_comes_too_late(void **state) {
     assert_int_equal(dispatcher_live_workers(bed->dispatcher), 0);
 }
 
+static void crash(struct bed *bed) {
+    struct order *order = submit(bed, "endless", "{\"data\":[[1]]}", 60000, 7);
+    kill_workers_until_ended(order);
+    assert_int_equal(order->job.err.kind, ERROR_WORKER_CRASHED);
+    finish(order);
+}
+
+static void a_model_that_keeps_crashing_is_out_for_a_while_and_alone(void **state) {
+    struct bed *bed = *state;
+    struct outage outage;
+    for (int i = 0; i < OUTAGE_CRASHES_LEAST; i++) {
+        assert_false(dispatcher_outage(bed->dispatcher, "endless", &outage));
+        crash(bed);
+    }
+    assert_true(dispatcher_outage(bed->dispatcher, "endless", &outage));
+    assert_int_equal(outage.crashes, OUTAGE_CRASHES_LEAST);
+    assert_non_null(strstr(outage.reason, "3 times in a row"));
+    /* At once, and without a worker. */
+    struct order *order = submit(bed, "endless", "{\"data\":[[1]]}", 60000, 8);
+    wait_for(&order->done);
+    assert_int_equal(order->job.status, EXECUTION_FAILED);
+    assert_int_equal(order->job.err.kind, ERROR_MODEL_UNAVAILABLE);
+    assert_non_null(strstr(order->job.err.message, "tried again at"));
+    assert_true(wall_time_is_none(order->job.started_at));
+    finish(order);
+    assert_line(bed, 3, 7);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_model_gives_right_numbers, setup, teardown),
@@ -473,6 +503,8 @@ int main(void) {
             teardown),
         cmocka_unit_test_setup_teardown(
             what_was_cancelled_behind_another_is_cancelled_even_if_it_times_out, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_model_that_keeps_crashing_is_out_for_a_while_and_alone,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(stopping_ends_what_runs_and_what_comes_too_late, setup,
                                         teardown),
     };

@@ -8,7 +8,9 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -213,6 +215,45 @@ static void stopping_takes_back_what_executors_have(void **state) {
     finish(order);
 }
 
+/* In the place of the program: it answers the first byte that it is sent with no frame. */
+static void write_nonsense_worker(char path[static 64]) {
+    strcpy(path, "/tmp/orrery-nonsense-XXXXXX");
+    int fd = mkstemp(path);
+    static const char script[] = "#!/bin/sh\n"
+                                 "head -c 1 <&3 >/dev/null\n"
+                                 "printf '%0200d' 0 >&3\n"
+                                 "exec sleep 60\n";
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, script, sizeof script - 1), sizeof script - 1);
+    assert_int_equal(fchmod(fd, 0700), 0);
+    close(fd);
+}
+
+static void a_worker_that_makes_no_sense_is_replaced_and_its_job_fails(void **state) {
+    (void)state;
+    char program[64];
+    write_nonsense_worker(program);
+    struct bed bed = {0};
+    struct dispatcher_options options = {
+        .program = program, .worker_count = 1, .clock = clock_system()};
+    struct error err;
+    assert_true(dispatcher_new(&options, &bed.keeper.dispatcher, &err));
+    assert_true(dispatcher_start(bed.keeper.dispatcher, &err));
+    for (int i = 0; i < OUTAGE_CRASHES_LEAST; i++) {
+        struct order *order = submit(&bed, MODEL_BACKEND_ONNX);
+        wait_for(&order->done);
+        assert_int_equal(order->job.status, EXECUTION_FAILED);
+        assert_int_equal(order->job.err.kind, ERROR_WORKER_CRASHED);
+        assert_non_null(strstr(order->job.err.message, "frame"));
+        finish(order);
+    }
+    struct outage outage;
+    assert_true(dispatcher_outage(bed.keeper.dispatcher, "far", &outage));
+    dispatcher_stop(bed.keeper.dispatcher);
+    dispatcher_free(bed.keeper.dispatcher);
+    unlink(program);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_job_of_another_backend_is_run_by_its_executor, setup,
@@ -223,6 +264,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_job_that_no_worker_can_be_started_for_fails_in_its_time,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(stopping_takes_back_what_executors_have, setup, teardown),
+        cmocka_unit_test(a_worker_that_makes_no_sense_is_replaced_and_its_job_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

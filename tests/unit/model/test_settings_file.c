@@ -2,6 +2,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -44,7 +45,8 @@ static void what_is_wrong_is_named(void **state) {
          "model.json: max_concurrency is not a whole number from 1 to 100000"},
         {"{\"max_concurrency\": 1, \"max_concurrency\": 2}",
          "model.json: max_concurrency is given twice"},
-        {"{\"backend\": \"triton\"}", "model.json: backend 'triton' is not known; there is onnx"},
+        {"{\"backend\": \"triton\"}",
+         "model.json: backend 'triton' is not known; there is onnx, process"},
         {"{\"backend\": 1}", "model.json: backend is a number, expected a string"},
         {"{\"timeout\": 30}",
          "model.json: timeout is a number, expected a duration such as \"30s\""},
@@ -60,6 +62,67 @@ static void what_is_wrong_is_named(void **state) {
     }
     assert_false(parse("{\"timeout\": \"soon\"}"));
     assert_non_null(strstr(err.message, "model.json: timeout: "));
+}
+
+static void a_command_has_its_keys(void **state) {
+    (void)state;
+    assert_true(parse("{\"backend\": \"process\", \"command\": [\"python3\", \"a b.py\"]}"));
+    assert_int_equal(settings.backend, MODEL_BACKEND_PROCESS);
+    assert_int_equal(settings.max_concurrency, 4);
+    const struct process_settings *process = settings.process;
+    assert_string_equal(process->command[1], "a b.py");
+    assert_null(process->command[2]);
+    assert_null(process->environment[0]);
+    assert_null(process->readable[0]);
+    assert_false(process->has_network);
+    assert_true(process->output_bytes_maximum == UINT64_C(64) << 20);
+    assert_true(process->memory_bytes == 0);
+    assert_true(parse(
+        "{\"command\": [\"x\"], \"backend\": \"process\", \"environment\": {\"A_1\": \"b=c\"}, "
+        "\"readable\": [\"/opt/x\"], \"network\": true, \"output_limit\": 10, "
+        "\"memory_limit\": 1073741824, \"max_concurrency\": 9}"));
+    process = settings.process;
+    assert_string_equal(process->environment[0], "A_1=b=c");
+    assert_null(process->environment[1]);
+    assert_string_equal(process->readable[0], "/opt/x");
+    assert_true(process->has_network);
+    assert_true(process->output_bytes_maximum == 10);
+    assert_true(process->memory_bytes == UINT64_C(1) << 30);
+    assert_int_equal(settings.max_concurrency, 9);
+}
+
+static void what_is_wrong_with_a_command_is_named(void **state) {
+    (void)state;
+    static const struct {
+        const char *keys, *message;
+    } cases[] = {
+        {"\"timeout\": \"1s\"", "command is missing, such as [\"python3\", \"predict.py\"]"},
+        {"\"command\": \"python3 x\"",
+         "command is a string, expected a list of at most 256 strings"},
+        {"\"command\": []", "command names no program"},
+        {"\"command\": [\"\"]", "command names no program"},
+        {"\"command\": [\"a\", 1]", "command[1] is a number, expected a string"},
+        {"\"command\": [\"a\\u0000\"]", "command[0] has a NUL character in it"},
+        {"\"environment\": [\"A=b\"]",
+         "environment is a list, expected an object of at most 256 strings"},
+        {"\"environment\": {\"A\": 1}", "environment.A is a number, expected a string"},
+        {"\"environment\": {\"A=B\": \"\"}", "environment: 'A=B' is no name of a variable"},
+        {"\"environment\": {\"1A\": \"\"}", "environment: '1A' is no name of a variable"},
+        {"\"environment\": {\"\": \"\"}", "environment: '' is no name of a variable"},
+        {"\"environment\": {\"ORRERY_RUN_ID\": \"\"}",
+         "environment: ORRERY_RUN_ID: names with ORRERY_ are given to it"},
+        {"\"readable\": [\"/a\", \"b\"]", "readable[1] is no absolute path"},
+        {"\"network\": 1", "network is a number, expected true or false"},
+        {"\"output_limit\": 0", "output_limit is not a whole number from 1 to 1073741824"},
+        {"\"memory_limit\": 1",
+         "memory_limit is not a whole number from 16777216 to 1125899906842624"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        char text[256];
+        snprintf(text, sizeof text, "{\"backend\": \"process\", %s}", cases[i].keys);
+        assert_false(parse(text));
+        assert_string_equal(err.message + strlen("model.json: "), cases[i].message);
+    }
 }
 
 static void a_syntax_error_has_a_line_and_a_column(void **state) {
@@ -89,6 +152,8 @@ int main(void) {
         cmocka_unit_test(all_keys_are_optional),
         cmocka_unit_test(each_key_is_read),
         cmocka_unit_test(what_is_wrong_is_named),
+        cmocka_unit_test(a_command_has_its_keys),
+        cmocka_unit_test(what_is_wrong_with_a_command_is_named),
         cmocka_unit_test(a_syntax_error_has_a_line_and_a_column),
         cmocka_unit_test(a_file_that_is_too_long_is_refused),
     };
