@@ -25,8 +25,7 @@ static void what_the_protocol_knows_may_stand_beside_the_inputs(void **state) {
         "{\"id\":\"\",\"inputs\":1}",
         "{\"parameters\":{\"a\":[1]},\"inputs\":1,\"id\":\"42\"}",
         "{\"inputs\":1,\"outputs\":[]}",
-        "{\"outputs\":[{\"name\":\"scores\",\"parameters\":{}},{\"name\":\"\\u00fc\"}],\"inputs\":"
-        "1}",
+        "{\"outputs\":[{\"name\":\"ü\",\"parameters\":{}}],\"inputs\":1}",
     };
     for (size_t i = 0; i < COUNT_OF(good); i++) {
         struct error err;
