@@ -14,6 +14,12 @@ static const char store_sentence[] = "the store cannot do this now (a full disk?
                                      "changed; the server's log tells more under this "
                                      "correlation id";
 
+const struct error *answer_too_many(struct error *err) {
+    error_set(err, ERROR_UNAVAILABLE,
+              "so many large answers are being sent that memory is short; try again");
+    return err;
+}
+
 void answer_begin(struct text *body, size_t expected_bytes) {
     text_init(body, ANSWER_BYTES_MAXIMUM);
     (void)text_reserve(body, expected_bytes);
@@ -28,6 +34,12 @@ void answer_json(struct http_request *request, int status, struct text *body) {
         return;
     }
     size_t body_bytes = body->size_bytes;
+    if (!http_reserve_answer(request, body_bytes)) {
+        text_fini(body);
+        struct error err;
+        answer_error(request, answer_too_many(&err));
+        return;
+    }
     http_answer_taking(request, status, "application/json", text_take(body), body_bytes);
 }
 
@@ -112,10 +124,30 @@ void answer_append_error(struct text *body, const struct error *errors, size_t c
     text_append(body, any ? "]}" : "}");
 }
 
+/* The Open Inference Protocol has a form of its own. */
+static bool is_inference(const struct http_request *request) {
+    const char *path = request->path;
+    return strncmp(path, "/v2", 3) == 0 && (path[3] == '\0' || path[3] == '/');
+}
+
+static void append_inference_error(struct text *body, const struct error *err) {
+    static const char root[] = "parameters.";
+    const char *message = message_of(err);
+    /* There, the parameters are the request itself. */
+    message += strncmp(message, root, sizeof root - 1) == 0 ? sizeof root - 1 : 0;
+    text_append(body, "{\"error\":");
+    text_append_json_string(body, message);
+    text_append_char(body, '}');
+}
+
 static void answer_errors(struct http_request *request, const struct error *errors, size_t count) {
     struct text body;
     answer_begin(&body, ERROR_BODY_BYTES);
-    answer_append_error(&body, errors, count, request->correlation_id);
+    if (is_inference(request)) {
+        append_inference_error(&body, &errors[0]);
+    } else {
+        answer_append_error(&body, errors, count, request->correlation_id);
+    }
     int status = status_of(&errors[0]);
     if (is_internal(errors[0].kind)) {
         log_event(LOG_ERROR, "request_failed",

@@ -14,6 +14,9 @@ void answer_begin(struct text *body, size_t expected_bytes);
 /* Sends the body as JSON; takes the text over. */
 void answer_json(struct http_request *request, int status, struct text *body);
 
+/* Fills the error for an answer that http_reserve_answer does not let in. */
+const struct error *answer_too_many(struct error *err);
+
 /* All that is wrong with a body, up to a limit; further problems are dropped. */
 enum { PROBLEMS_MAXIMUM = 32 };
 struct problems {
@@ -30,7 +33,8 @@ bool problems_about(const struct problems *problems, const char *field);
 /* Sends the first problem as the error and all of them as its details. */
 void answer_problems(struct http_request *request, const struct problems *problems);
 
-/* Sends the error. What went wrong inside is logged, and answered with a fixed sentence. */
+/* Sends the error, under /v2 in the Open Inference Protocol's form {"error": "…"}. What went wrong inside is logged, and
+ * answered with a fixed sentence. */
 void answer_error(struct http_request *request, const struct error *err);
 
 /* Appends the error body. */

@@ -87,34 +87,6 @@ void body_fini(struct body *body) {
 
 /* --- what a parser does not mind ---------------------------------------------------------------- */
 
-static bool check_depth(const char *text, size_t size_bytes, struct error *err) {
-    size_t depth = 0;
-    for (const char *at = text; at < text + size_bytes; at++) {
-        switch (*at) {
-        case '{':
-        case '[':
-            if (++depth > BODY_DEPTH_MAXIMUM) {
-                return error_set(err, ERROR_MALFORMED, "the body is nested deeper than %d levels",
-                                 BODY_DEPTH_MAXIMUM);
-            }
-            break;
-        case '}':
-        case ']':
-            depth -= depth > 0 ? 1 : 0;
-            break;
-        case '"':
-            /* Past the string; an unterminated one is the parser's matter. */
-            for (at++; at < text + size_bytes && *at != '"'; at++) {
-                at += *at == '\\' ? 1 : 0;
-            }
-            break;
-        default:
-            break;
-        }
-    }
-    return true;
-}
-
 static int compare_keys(const void *left, const void *right) {
     return strcmp(*(const char *const *)left, *(const char *const *)right);
 }
@@ -143,22 +115,46 @@ static bool check_keys(yyjson_val *object, struct error *err) {
     return true;
 }
 
-/* yyjson keeps all values in one row, in the order of the text; so no recursion is needed. */
+static bool check_string(yyjson_val *value, struct error *err) {
+    if (memchr(yyjson_get_str(value), '\0', yyjson_get_len(value)) != NULL) {
+        return error_set(err, ERROR_MALFORMED, "a string in the body holds a NUL character");
+    }
+    return true;
+}
+
+/* yyjson keeps all values in one row, in the order of the text, and a list or an object knows where it ends; so no
+ * recursion is needed. */
 static bool check_values(yyjson_doc *doc, struct error *err) {
     yyjson_val *first = yyjson_doc_get_root(doc);
-    size_t count = yyjson_doc_get_val_count(doc);
-    for (size_t i = 0; i < count; i++) {
-        yyjson_val *value = first + i;
+    yyjson_val *end = first + yyjson_doc_get_val_count(doc);
+    yyjson_val *ends[BODY_DEPTH_MAXIMUM + 1] = {
+        end}; /* of what the value lies in, outermost first */
+    size_t depth = 0;
+    size_t objects = 0;
+    for (yyjson_val *value = first; value < end; value++) {
+        while (value == ends[depth]) {
+            depth--;
+        }
         if (yyjson_is_str(value)) {
-            if (memchr(yyjson_get_str(value), '\0', yyjson_get_len(value)) != NULL) {
-                return error_set(err, ERROR_MALFORMED,
-                                 "a string in the body holds a NUL character");
+            if (!check_string(value, err)) {
+                return false;
             }
+        } else if (yyjson_is_ctn(value)) {
+            if (depth == BODY_DEPTH_MAXIMUM) {
+                return error_set(err, ERROR_MALFORMED, "the body is nested deeper than %d levels",
+                                 BODY_DEPTH_MAXIMUM);
+            }
+            ends[++depth] = unsafe_yyjson_get_next(value);
+            objects += yyjson_is_obj(value) ? 1 : 0;
         }
     }
-    for (size_t i = 0; i < count; i++) {
-        if (yyjson_is_obj(first + i) && !check_keys(first + i, err)) {
-            return false;
+    /* Once no string holds a NUL. */
+    for (yyjson_val *value = first; objects > 0; value++) {
+        if (yyjson_is_obj(value)) {
+            objects--;
+            if (!check_keys(value, err)) {
+                return false;
+            }
         }
     }
     return true;
@@ -209,9 +205,6 @@ static bool parse(struct body *body, struct error *err) {
 
 bool body_parse(const char *text, size_t size_bytes, struct body_budget *budget,
                 struct body *out_body, struct error *err) {
-    if (!check_depth(text, size_bytes, err)) {
-        return false;
-    }
     struct body body = {.text = text,
                         .size_bytes = size_bytes,
                         .memory = must_alloc_zeroed(1, sizeof *body.memory)};
@@ -244,7 +237,37 @@ bool body_integer(yyjson_val *value, uint64_t *out) {
 
 /* All of these work on text that the parser has accepted. */
 
-static const char *skip_space(const char *at) { return at + strspn(at, " \t\r\n"); }
+enum { IS_SPACE = 1, IS_QUOTE = 2, IS_BRACKET = 4, ENDS_NUMBER = 8, IS_END = 15 };
+
+static const unsigned char classes[256] = {
+    [' '] = IS_SPACE | ENDS_NUMBER,
+    ['\t'] = IS_SPACE | ENDS_NUMBER,
+    ['\r'] = IS_SPACE | ENDS_NUMBER,
+    ['\n'] = IS_SPACE | ENDS_NUMBER,
+    ['"'] = IS_QUOTE,
+    ['{'] = IS_BRACKET,
+    ['['] = IS_BRACKET,
+    ['}'] = IS_BRACKET | ENDS_NUMBER,
+    [']'] = IS_BRACKET | ENDS_NUMBER,
+    [','] = ENDS_NUMBER,
+    ['\0'] = IS_END,
+};
+
+/* To the first byte of these classes, at the latest to the end. (strcspn would do, but for the address sanitizer, which
+ * measures all of its text with each call.) */
+static const char *skip_until(const char *at, unsigned wanted) {
+    while ((classes[(unsigned char)*at] & wanted) == 0) {
+        at++;
+    }
+    return at;
+}
+
+static const char *skip_space(const char *at) {
+    while (*at == ' ' || *at == '\t' || *at == '\r' || *at == '\n') {
+        at++;
+    }
+    return at;
+}
 
 static const char *skip_string(const char *at) {
     for (at++; *at != '"'; at++) {
@@ -254,18 +277,20 @@ static const char *skip_string(const char *at) {
 }
 
 static const char *skip_value(const char *at) {
+    if (*at != '"' && *at != '{' && *at != '[') {
+        return skip_until(at, ENDS_NUMBER);
+    }
     size_t depth = 0;
     do {
+        at = skip_until(at, IS_QUOTE | IS_BRACKET);
         if (*at == '"') {
             at = skip_string(at);
             continue;
         }
         if (*at == '{' || *at == '[') {
             depth++;
-        } else if (*at == '}' || *at == ']') {
+        } else {
             depth--;
-        } else if (depth == 0) {
-            return at + strcspn(at, ",]} \t\r\n");
         }
         at++;
     } while (depth > 0);
@@ -276,22 +301,25 @@ static const char *compact(const char *from, const char *end, struct arena *aren
     char *text = arena_alloc(arena, (size_t)(end - from) + 1);
     char *to = text;
     while (from < end) {
-        if (*from == '"') {
+        /* What is neither a string nor white space goes as it is. */
+        const char *plain_end = skip_until(from, IS_QUOTE | IS_SPACE);
+        size_t plain_bytes = (size_t)(MIN_OF(plain_end, end) - from);
+        memcpy(to, from, plain_bytes);
+        to += plain_bytes;
+        from += plain_bytes;
+        if (from < end && *from == '"') {
             const char *after = skip_string(from);
             memcpy(to, from, (size_t)(after - from));
             to += after - from;
             from = after;
-        } else if (*from == ' ' || *from == '\t' || *from == '\r' || *from == '\n') {
-            from++;
-        } else {
-            *to++ = *from++;
         }
+        from = from < end ? skip_space(from) : end;
     }
     *to = '\0';
     return text;
 }
 
-const char *body_member_text(const struct body *body, const char *key, struct arena *arena) {
+const char *body_member_span(const struct body *body, const char *key, size_t *out_bytes) {
     /* The key may be written with escapes, so the member is found by its number. */
     size_t index = 0;
     bool found = false;
@@ -311,13 +339,15 @@ const char *body_member_text(const struct body *body, const char *key, struct ar
         at = skip_space(at);
         const char *end = skip_value(at);
         if (index == 0) {
-            return compact(at, end, arena);
+            *out_bytes = (size_t)(end - at);
+            return at;
         }
         at = skip_space(end) + 1;
     }
 }
 
-const char *body_text(const struct body *body, struct arena *arena) {
-    const char *at = skip_space(body->text);
-    return compact(at, skip_value(at), arena);
+const char *body_member_text(const struct body *body, const char *key, struct arena *arena) {
+    size_t size_bytes;
+    const char *span = body_member_span(body, key, &size_bytes);
+    return span == NULL ? NULL : compact(span, span + size_bytes, arena);
 }

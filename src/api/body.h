@@ -47,7 +47,7 @@ MUST_CHECK bool body_integer(yyjson_val *value, uint64_t *out);
  * between the tokens. NULL if there is no such key. */
 const char *body_member_text(const struct body *body, const char *key, struct arena *arena);
 
-/* The whole text, likewise. */
-const char *body_text(const struct body *body, struct arena *arena);
+/* The same where it lies in the body's text, which is borrowed, as it is. */
+const char *body_member_span(const struct body *body, const char *key, size_t *out_bytes);
 
 #endif

@@ -310,6 +310,14 @@ static void put_outcome(struct pen *pen, const struct execution *execution, uint
     }
     LITERAL(pen, ",\"result\":");
     put_text(pen, execution->result == NULL ? "null" : execution->result);
+    if (execution->result == NULL && execution->result_file_bytes > 0) {
+        LITERAL(pen, ",\"result_bytes\":");
+        put_number(pen, (int64_t)execution->result_file_bytes);
+        LITERAL(pen, ",\"result_url\":\"/api/executions/");
+        identity_format(execution->key, store_tag, pen->at);
+        pen->at += UUID_TEXT_BYTES - 1;
+        LITERAL(pen, "\"");
+    }
     LITERAL(pen, ",\"error\":");
     put_error(pen, execution, store_tag);
     if (execution->status == EXECUTION_MISSED) {
@@ -367,6 +375,19 @@ void execution_to_json(struct text *out, const struct execution *execution, uint
     put_outcome(&pen, execution, store_tag);
     LITERAL(&pen, "}");
     END(out);
+}
+
+void execution_to_json_around(struct text *out, const struct execution *execution,
+                              uint64_t store_tag, size_t *out_result_at) {
+    struct execution empty = *execution;
+    size_t start = out->size_bytes;
+    empty.result = "";
+    execution_to_json(out, &empty, store_tag);
+    /* In no string of it can this stand: there, quotation marks are escaped. */
+    static const char gap[] = "\"result\":,";
+    const char *at = strstr(text_string(out) + start, gap);
+    ASSERT(at != NULL);
+    *out_result_at = (size_t)(at - text_string(out)) + sizeof gap - 2;
 }
 
 /* --- backfills ------------------------------------------------------------------------------------ */

@@ -20,7 +20,12 @@ size_t next_runs(const struct timetable *timetable, struct wall_time after,
 void run_to_json(struct text *out, const struct run *run, uint64_t store_tag,
                  const struct wall_time *slots, size_t slot_count);
 
+/* A result that is in a file is "result": null, and beside it stand "result_bytes" and where it can be read,
+ * "result_url". */
 void execution_to_json(struct text *out, const struct execution *execution, uint64_t store_tag);
+/* The same with nothing at all where the result is to stand: before the byte `out_result_at`. */
+void execution_to_json_around(struct text *out, const struct execution *execution,
+                              uint64_t store_tag, size_t *out_result_at);
 
 enum { BACKFILL_JSON_BYTES = 640 };
 /* `counts` by status: what has become of its slots. */

@@ -3,6 +3,7 @@
 #include "api/call.h"
 #include "api/encode.h"
 #include "api/query.h"
+#include "observe/log.h"
 
 #include <string.h>
 
@@ -35,12 +36,35 @@ static bool get_execution(struct call *call, struct execution *out_execution, st
     return true;
 }
 
+/* A large result goes out of its file, as the client takes it. False: it is not there, and nothing was answered. */
+static bool answer_with_file(struct call *call, const struct execution *execution) {
+    struct store *store = call->api->options.store;
+    struct error err;
+    struct text body CLEANUP(text_fini);
+    size_t result_at;
+    uint64_t file_bytes;
+    int file;
+    if (!store_open_result(store, execution->key, &file, &file_bytes, &err)) {
+        log_event(LOG_WARNING, "result_not_read",
+                  LOG_STRING("correlation_id", call->request->correlation_id), LOG_FAILURE(&err));
+        return false;
+    }
+    answer_begin(&body, EXECUTION_JSON_BYTES);
+    execution_to_json_around(&body, execution, call_store_tag(call), &result_at);
+    http_answer_file(call->request, 200, "application/json",
+                     arena_strndup(call_arena(call), text_string(&body), result_at), file,
+                     file_bytes, arena_strdup(call_arena(call), text_string(&body) + result_at));
+    return true;
+}
+
 bool executions_get(struct call *call, struct error *err) {
     struct execution execution;
     if (!call_read_no_query(call, err) || !get_execution(call, &execution, err)) {
         return false;
     }
-    call_answer_execution(call, 200, &execution);
+    if (execution.result_file_bytes == 0 || !answer_with_file(call, &execution)) {
+        call_answer_execution(call, 200, &execution);
+    }
     return true;
 }
 

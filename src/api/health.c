@@ -1,7 +1,8 @@
 /* /healthz: the process answers. /readyz: it can do its work. Neither needs credentials, so neither tells more than
  * that. */
+#include "api/health.h"
+
 #include "api/answer.h"
-#include "api/call.h"
 
 static const char alive[] = "{\"status\":\"ok\"}";
 
@@ -16,23 +17,26 @@ static bool store_is_readable(struct call *call) {
     return call_find_reader(call, &ignored) && store_check(call->reader, &ignored);
 }
 
-bool health_ready(struct call *call, struct error *err) {
-    (void)err;
+bool health_check(struct call *call, struct health *out_health) {
     struct api *api = call->api;
-    int state = atomic_load(&api->state);
-    struct {
-        const char *name;
-        bool ok;
-    } checks[] = {
+    *out_health = (struct health){{
         {"store", store_is_readable(call)},
         {"models", model_repository_is_ready(api->options.repository)},
         {"workers", dispatcher_live_workers(api->options.dispatcher) > 0},
-        {"scheduler", state == API_READY},
-    };
+        {"scheduler", atomic_load(&api->state) == API_READY},
+    }};
     bool ready = true;
-    for (size_t i = 0; i < COUNT_OF(checks); i++) {
-        ready = ready && checks[i].ok;
+    for (size_t i = 0; i < HEALTH_CHECKS; i++) {
+        ready = ready && out_health->checks[i].ok;
     }
+    return ready;
+}
+
+bool health_ready(struct call *call, struct error *err) {
+    (void)err;
+    struct health health;
+    bool ready = health_check(call, &health);
+    int state = atomic_load(&call->api->state);
     struct text body;
     answer_begin(&body, 256);
     text_printf(&body, "{\"status\":\"%s\",\"checks\":{",
@@ -40,9 +44,9 @@ bool health_ready(struct call *call, struct error *err) {
                 : state == API_STARTING ? "starting"
                 : state == API_DRAINING ? "draining"
                                         : "failing");
-    for (size_t i = 0; i < COUNT_OF(checks); i++) {
-        text_printf(&body, "%s\"%s\":\"%s\"", i == 0 ? "" : ",", checks[i].name,
-                    checks[i].ok ? "ok" : "failing");
+    for (size_t i = 0; i < HEALTH_CHECKS; i++) {
+        text_printf(&body, "%s\"%s\":\"%s\"", i == 0 ? "" : ",", health.checks[i].name,
+                    health.checks[i].ok ? "ok" : "failing");
     }
     text_append(&body, "}}");
     if (!ready) {

@@ -1,15 +1,7 @@
-/* The model repository as it is seen from outside, and one question to a model without a schedule. */
-#include "api/body.h"
+/* The model repository as it is seen from outside. */
 #include "api/check.h"
 #include "api/decode.h"
-
-#include <stdlib.h>
-#include <string.h>
-
-enum {
-    PREDICTIONS_MAXIMUM = 4096, /* under way at once */
-    PREDICTION_TIMEOUT_S = 60,
-};
+#include "api/predict.h"
 
 /* --- what there is ------------------------------------------------------------------------------- */
 
@@ -105,10 +97,6 @@ bool models_list(struct call *call, struct error *err) {
     return true;
 }
 
-static bool no_model(const char *name, struct error *err) {
-    return error_set(err, ERROR_NOT_FOUND, "there is no model '%.128s'", name);
-}
-
 bool models_get(struct call *call, struct error *err) {
     if (!call_read_no_query(call, err)) {
         return false;
@@ -126,7 +114,7 @@ bool models_get(struct call *call, struct error *err) {
     model = model_snapshot_find(snapshot, name);
     if (model == NULL) {
         model_snapshot_unref(snapshot);
-        return no_model(name, err);
+        return predict_no_model(name, err);
     }
     struct text body;
     answer_begin(&body, 1024);
@@ -135,132 +123,5 @@ bool models_get(struct call *call, struct error *err) {
     append_model(&body, model, true, is_out ? &outage : NULL);
     model_snapshot_unref(snapshot);
     answer_json(call->request, 200, &body);
-    return true;
-}
-
-/* --- predict ------------------------------------------------------------------------------------- */
-
-struct prediction {
-    struct dispatch_job job;
-    struct call *call;
-};
-
-static void answer_failure(struct http_request *request) {
-    struct prediction *prediction = request->user;
-    request->user = prediction->call;
-    answer_error(request, &prediction->job.err);
-}
-
-/* On the dispatcher's thread. A result goes into the exchange here and now: of a client that has gone, no further step
- * would come to free it. */
-static void on_predicted(struct dispatch_job *job) {
-    struct prediction *prediction = job->context;
-    struct call *call = prediction->call;
-    call_end_prediction(call->api);
-    if (job->status == EXECUTION_SUCCEEDED) {
-        call->request->user = call;
-        http_answer_taking(call->request, 200, "application/json", job->result, job->result_bytes);
-        return;
-    }
-    ASSERT(job->result == NULL);
-    http_continue(call->request, answer_failure);
-}
-
-/* What is asked: the parameters themselves ({"data": …} or {"inputs": …}), or, as for a scheduled run,
- * {"parameters": …, "model_version": …}. */
-struct question {
-    yyjson_val *parameters; /* of the body */
-    const char *text;
-    uint32_t version; /* 0: the one that serves */
-};
-
-static bool read_wrapped(const struct body *body, struct arena *arena, struct question *out,
-                         struct error *err) {
-    static const char *const names[] = {"parameters", "model_version"};
-    yyjson_obj_iter iterator = yyjson_obj_iter_with(body->root);
-    for (yyjson_val *key; (key = yyjson_obj_iter_next(&iterator)) != NULL;) {
-        const char *name = yyjson_get_str(key);
-        if (strcmp(name, names[0]) != 0 && strcmp(name, names[1]) != 0) {
-            return error_set_field(err, ERROR_INVALID, name,
-                                   "unknown field '%.100s'; there are parameters, model_version",
-                                   name);
-        }
-    }
-    yyjson_val *version = yyjson_obj_get(body->root, "model_version");
-    if (version != NULL && !yyjson_is_null(version)) {
-        uint64_t number;
-        if (!body_integer(version, &number) || number == 0 || number > INT32_MAX) {
-            return error_set_field(err, ERROR_INVALID, "model_version",
-                                   "model_version must be a whole number from 1 to %d", INT32_MAX);
-        }
-        out->version = (uint32_t)number;
-    }
-    out->parameters = yyjson_obj_get(body->root, "parameters");
-    out->text = body_member_text(body, "parameters", arena);
-    return true;
-}
-
-static bool read_question(struct call *call, struct body *body, struct question *out,
-                          struct error *err) {
-    *out = (struct question){.text = "null"};
-    if (call->request->body_bytes == 0) {
-        return true; /* for a model without inputs */
-    }
-    if (!call_read_body(call, body, err)) {
-        return false;
-    }
-    if (yyjson_obj_get(body->root, "parameters") != NULL &&
-        yyjson_obj_get(body->root, "data") == NULL &&
-        yyjson_obj_get(body->root, "inputs") == NULL) {
-        return read_wrapped(body, call_arena(call), out, err);
-    }
-    out->parameters = body->root;
-    out->text = body_text(body, call_arena(call));
-    return true;
-}
-
-static bool begin_prediction(struct api *api, struct error *err) {
-    if (atomic_fetch_add(&api->predictions, 1) >= PREDICTIONS_MAXIMUM) {
-        atomic_fetch_sub(&api->predictions, 1);
-        return error_set(err, ERROR_UNAVAILABLE, "%d predictions are under way already",
-                         PREDICTIONS_MAXIMUM);
-    }
-    return true;
-}
-
-bool models_predict(struct call *call, struct error *err) {
-    const char *name = call->arguments[0];
-    struct body body CLEANUP(body_fini) = {0};
-    struct question question;
-    const struct model_snapshot *snapshot;
-    const struct model *model;
-    const struct model_version *version;
-    if (!call_read_no_query(call, err) || !read_question(call, &body, &question, err)) {
-        return false;
-    }
-    if (!check_find_model(call, name, question.version, &snapshot, &model, &version, err)) {
-        bool is_unknown =
-            err->kind == ERROR_UNKNOWN_MODEL && strcmp(err->field, "model_version") != 0;
-        return is_unknown ? no_model(name, err) : false;
-    }
-    if (!check_fit(version, question.parameters, err) || !begin_prediction(call->api, err)) {
-        model_snapshot_unref(snapshot);
-        return false;
-    }
-    struct prediction *prediction = arena_alloc_zeroed(call_arena(call), sizeof *prediction);
-    prediction->call = call;
-    prediction->job = (struct dispatch_job){
-        .model_name = arena_strdup(call_arena(call), model->name),
-        .model_version = question.version,
-        .snapshot = snapshot,
-        .parameters = question.text,
-        .parameters_bytes = strlen(question.text),
-        .timeout = {PREDICTION_TIMEOUT_S * US_PER_SECOND},
-        .done = on_predicted,
-        .context = prediction,
-    };
-    call->request->user = prediction;
-    http_defer(call->request);
-    dispatcher_submit(call->api->options.dispatcher, &prediction->job);
     return true;
 }

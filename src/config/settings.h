@@ -26,6 +26,7 @@ struct settings {
     int64_t http_threads;
     int64_t connections;
     int64_t body_limit_bytes;
+    int64_t result_inline_bytes;
     struct duration idle_timeout;
     struct duration drain_limit;
     struct duration retention_age; /* 0: no bound, as the next two */

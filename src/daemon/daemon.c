@@ -119,7 +119,9 @@ static bool start_store(struct daemon *daemon, struct error *err) {
                                     .exclusive = true,
                                     .retention_age = settings->retention_age,
                                     .retention_count = (uint64_t)settings->retention_count,
-                                    .retention_bytes = (uint64_t)settings->retention_bytes};
+                                    .retention_bytes = (uint64_t)settings->retention_bytes,
+                                    .inline_result_bytes_maximum =
+                                        (size_t)settings->result_inline_bytes};
     if (!store_open(&options, &daemon->store, err) || !store_start(daemon->store, err)) {
         return false;
     }

@@ -2,7 +2,6 @@
 #include "dispatch/dispatch.h"
 
 #include <semaphore.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -60,7 +59,7 @@ static bool describe(void *context, const char *model_name, uint32_t version, co
             error_prefix(err, "while it was loaded");
         }
     }
-    free(job->result);
+    dispatch_job_free_result(job);
     return ok;
 }
 

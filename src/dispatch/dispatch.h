@@ -63,6 +63,8 @@ struct dispatch_job {
         *snapshot;          /* one reference, taken over; NULL: the newest when it starts */
     const char *parameters; /* JSON text */
     size_t parameters_bytes;
+    const int *
+        parameters_file; /* a sealed file of the same text (base/sealed.h), where there is one; else NULL */
     struct duration timeout;                /* > 0 */
     int64_t execution_key;                  /* 0 for a prediction without a record */
     struct dispatch_origin origin;          /* zeroed without one */
@@ -72,8 +74,11 @@ struct dispatch_job {
     /* out */
     enum execution_status status; /* succeeded, failed, timed_out, cancelled */
     struct error err;             /* where it did not succeed */
-    char *result; /* JSON text from malloc, the receiver frees it; NULL if it did not succeed */
+    char *
+        result; /* JSON text, NUL-terminated, from malloc unless `result_is_mapped` (base/sealed.h); the receiver's: see
+                     dispatch_job_free_result. NULL if it did not succeed */
     size_t result_bytes;
+    bool result_is_mapped;
     uint32_t used_version; /* 0 if it was never resolved */
     unsigned char used_digest[MODEL_DIGEST_BYTES];
     struct wall_time started_at; /* NONE if it was never started */
@@ -104,6 +109,9 @@ MUST_CHECK bool dispatcher_start(struct dispatcher *dispatcher, struct error *er
 void dispatcher_submit(struct dispatcher *dispatcher, struct dispatch_job *job);
 /* Ends the job with that execution key as cancelled, if it is still there. Any thread. */
 void dispatcher_cancel(struct dispatcher *dispatcher, int64_t execution_key);
+
+/* For whoever was given a job's result. Any thread; NULL is accepted. */
+void dispatch_job_free_result(struct dispatch_job *job);
 
 /* For executors: gives a job back. Any thread. */
 void dispatcher_return(struct dispatcher *dispatcher, struct dispatch_job *job);

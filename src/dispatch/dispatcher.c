@@ -110,10 +110,10 @@ static void detach_job(struct dispatcher *dispatcher, struct worker_link *link,
 
 static void watch_link(struct dispatcher *dispatcher, struct worker_link *link, int operation) {
     struct epoll_event event = {
-        .events = EPOLLIN | (worker_link_has_unwritten(link) ? (uint32_t)EPOLLOUT : 0),
+        .events = EPOLLIN | (channel_has_unwritten(&link->channel) ? (uint32_t)EPOLLOUT : 0),
         .data.u64 = (uint64_t)(link - dispatcher->links),
     };
-    int failed = epoll_ctl(dispatcher->epoll_fd, operation, link->socket, &event);
+    int failed = epoll_ctl(dispatcher->epoll_fd, operation, link->channel.socket, &event);
     ASSERT(failed == 0);
 }
 
@@ -195,8 +195,13 @@ static void lose_link(struct dispatcher *dispatcher, struct worker_link *link,
 
 /* --- sending ------------------------------------------------------------------------------------ */
 
+/* A fast model is not fast with large parameters, and nothing is learnt of it from them. */
+static bool is_large(const struct dispatch_job *job) {
+    return job->parameters_bytes > CHANNEL_INLINE_BYTES_MAXIMUM;
+}
+
 static bool is_fast(const struct dispatch_job *job) {
-    return job->describe_path == NULL && model_queue_is_fast(job->queue);
+    return job->describe_path == NULL && !is_large(job) && model_queue_is_fast(job->queue);
 }
 
 static struct worker_link *choose_link(struct dispatcher *dispatcher,
@@ -230,7 +235,7 @@ static void send_job(struct dispatcher *dispatcher, struct worker_link *link,
         .has_digest = !describes,
     };
     memcpy(frame.digest, job->used_digest, sizeof frame.digest);
-    frame_append(&link->out, &frame);
+    channel_put(&link->channel, &frame, job->parameters_file == NULL ? -1 : *job->parameters_file);
     bool fast = is_fast(job);
     job->expected_us = fast ? job->queue->mean_us : FAST_MODEL_US;
     link->load_us += job->expected_us;
@@ -267,8 +272,7 @@ static void take_back(struct dispatcher *dispatcher, struct dispatch_job *job) {
     job->queue->running_count--;
     job->executor = NULL;
     if (job->cancelled) {
-        free(job->result);
-        job->result = NULL;
+        dispatch_job_free_result(job);
         end_cancelled(dispatcher, job);
     } else {
         end_job(dispatcher, job, job->status, NULL);
@@ -366,12 +370,12 @@ static void place_jobs(struct dispatcher *dispatcher) {
 static void write_links(struct dispatcher *dispatcher) {
     for (uint32_t i = 0; i < dispatcher->options.worker_count; i++) {
         struct worker_link *link = &dispatcher->links[i];
-        if (link->pid == 0 || !worker_link_has_unwritten(link)) {
+        if (link->pid == 0 || !channel_has_unwritten(&link->channel)) {
             continue;
         }
-        if (!worker_link_write(link)) {
+        if (!channel_write(&link->channel)) {
             lose_link(dispatcher, link, EXECUTION_FAILED, NULL);
-        } else if (worker_link_has_unwritten(link)) {
+        } else if (channel_has_unwritten(&link->channel)) {
             watch_link(dispatcher, link, EPOLL_CTL_MOD);
         }
     }
@@ -385,7 +389,7 @@ static void take_reply(struct dispatcher *dispatcher, struct worker_link *link,
     if (reply->has_digest) {
         memcpy(job->used_digest, reply->digest, sizeof job->used_digest);
     }
-    if (reply->kind == ERROR_NONE && job->describe_path == NULL) {
+    if (reply->kind == ERROR_NONE && job->describe_path == NULL && !is_large(job)) {
         model_queue_learn(job->queue, monotonic_time_since(dispatcher->now, job->begun_at));
         outages_note_success(&dispatcher->outages, job->model_name);
     }
@@ -399,8 +403,12 @@ static void take_reply(struct dispatcher *dispatcher, struct worker_link *link,
         end_job(dispatcher, job, EXECUTION_FAILED, &err);
         return;
     }
-    job->result = must_alloc(reply->body_bytes + 1);
-    memcpy(job->result, reply->body, reply->body_bytes + 1);
+    job->result = channel_keep_body(&link->channel);
+    job->result_is_mapped = job->result != NULL;
+    if (job->result == NULL) {
+        job->result = must_alloc(reply->body_bytes + 1);
+        memcpy(job->result, reply->body, reply->body_bytes + 1);
+    }
     job->result_bytes = reply->body_bytes;
     end_job(dispatcher, job, EXECUTION_SUCCEEDED, NULL);
 }
@@ -408,35 +416,23 @@ static void take_reply(struct dispatcher *dispatcher, struct worker_link *link,
 /* Takes all whole replies. False with the reason: what came makes no sense. */
 static bool take_replies(struct dispatcher *dispatcher, struct worker_link *link,
                          struct error *err) {
-    size_t taken_bytes = 0;
-    bool ok = true;
     for (;;) {
         struct frame reply;
-        size_t frame_bytes;
-        enum frame_progress progress =
-            frame_read(text_string(&link->in) + taken_bytes, link->in.size_bytes - taken_bytes,
-                       &reply, &frame_bytes, err);
-        struct dispatch_job *head = worker_link_head(link);
-        if (progress == FRAME_BROKEN) {
-            ok = false;
-        } else if (progress == FRAME_COMPLETE &&
-                   (reply.type != FRAME_REPLY || head == NULL || head->id != reply.id)) {
-            ok = error_set(err, ERROR_WORKER_CRASHED, "the worker answered what it was not asked");
-        }
-        if (!ok || progress == FRAME_INCOMPLETE) {
+        switch (channel_take(&link->channel, &reply, err)) {
+        case FRAME_INCOMPLETE:
+            return true;
+        case FRAME_BROKEN:
+            return false;
+        case FRAME_COMPLETE:
             break;
         }
+        struct dispatch_job *head = worker_link_head(link);
+        if (reply.type != FRAME_REPLY || head == NULL || head->id != reply.id) {
+            return error_set(err, ERROR_WORKER_CRASHED,
+                             "the worker answered what it was not asked");
+        }
         take_reply(dispatcher, link, head, &reply);
-        taken_bytes += frame_bytes;
     }
-    size_t left_bytes = link->in.size_bytes - taken_bytes;
-    if (left_bytes == 0) {
-        text_reset(&link->in);
-    } else if (taken_bytes > 0) {
-        memmove(link->in.data, link->in.data + taken_bytes, left_bytes);
-        link->in.size_bytes = left_bytes;
-    }
-    return ok;
 }
 
 static void serve_link(struct dispatcher *dispatcher, struct worker_link *link, uint32_t events) {
@@ -445,12 +441,12 @@ static void serve_link(struct dispatcher *dispatcher, struct worker_link *link, 
     }
     bool lives = true;
     if ((events & EPOLLOUT) != 0) {
-        lives = worker_link_write(link);
-        if (lives && !worker_link_has_unwritten(link)) {
+        lives = channel_write(&link->channel);
+        if (lives && !channel_has_unwritten(&link->channel)) {
             watch_link(dispatcher, link, EPOLL_CTL_MOD);
         }
     }
-    lives = lives && worker_link_read(link);
+    lives = lives && channel_read(&link->channel) != CHANNEL_CLOSED;
     struct error err;
     if (!take_replies(dispatcher, link, &err)) {
         lose_link(dispatcher, link, EXECUTION_FAILED, &err);

@@ -1,12 +1,6 @@
 #include "dispatch/link.h"
 
-#include <errno.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 enum {
-    READ_BYTES = 65536,
-    KEPT_BUFFER_BYTES = 1 << 20,
     SHORT_LIFE_MS = 1000,
     FIRST_DELAY_MS = 100,
     DOUBLINGS_MAXIMUM = 7, /* 12.8 s */
@@ -17,9 +11,8 @@ enum {
 };
 
 void worker_link_init(struct worker_link *link) {
-    *link = (struct worker_link){.socket = -1, .takes_more = true};
-    text_init(&link->out, 2 * FRAME_BODY_BYTES_MAXIMUM);
-    text_init(&link->in, FRAME_BODY_BYTES_MAXIMUM + READ_BYTES);
+    *link = (struct worker_link){.takes_more = true};
+    channel_init(&link->channel, -1);
     list_init(&link->jobs);
 }
 
@@ -27,61 +20,19 @@ bool worker_link_spawn(struct worker_link *link, const struct worker_options *op
                        struct monotonic_time now, struct error *err) {
     link->spawned_at = now;
     link->spawn_again_at = (struct monotonic_time){now.us + FIRST_DELAY_MS * US_PER_MS};
-    return worker_spawn(options, &link->pid, &link->socket, err);
-}
-
-bool worker_link_has_unwritten(const struct worker_link *link) {
-    return link->out_sent_bytes < link->out.size_bytes;
-}
-
-bool worker_link_write(struct worker_link *link) {
-    while (worker_link_has_unwritten(link)) {
-        ssize_t sent = send(link->socket, link->out.data + link->out_sent_bytes,
-                            link->out.size_bytes - link->out_sent_bytes, MSG_NOSIGNAL);
-        if (sent < 0 && errno == EINTR) {
-            continue;
-        }
-        if (sent < 0) {
-            return errno == EAGAIN;
-        }
-        link->out_sent_bytes += (size_t)sent;
+    int socket;
+    if (!worker_spawn(options, &link->pid, &socket, err)) {
+        return false;
     }
-    text_reset(&link->out);
-    link->out_sent_bytes = 0;
-    if (link->out.capacity_bytes > KEPT_BUFFER_BYTES) {
-        text_fini(&link->out);
-    }
+    channel_init(&link->channel, socket);
     return true;
-}
-
-bool worker_link_read(struct worker_link *link) {
-    for (;;) {
-        char *room = text_reserve(&link->in, READ_BYTES);
-        if (room == NULL) {
-            return false;
-        }
-        ssize_t got = recv(link->socket, room, READ_BYTES, 0);
-        if (got > 0) {
-            text_claim(&link->in, (size_t)got);
-        }
-        if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
-            return false;
-        }
-        /* Less than asked for: that was all. */
-        if (got < READ_BYTES && !(got < 0 && errno == EINTR)) {
-            return true;
-        }
-    }
 }
 
 bool worker_link_kill(struct worker_link *link, bool has_failed, struct monotonic_time now,
                       char out_reason[static WORKER_REASON_BYTES]) {
-    bool wants_replacement = worker_kill(link->pid, link->socket, out_reason);
+    bool wants_replacement = worker_kill(link->pid, link->channel.socket, out_reason);
     link->pid = 0;
-    link->socket = -1;
-    text_fini(&link->out);
-    link->out_sent_bytes = 0;
-    text_fini(&link->in);
+    channel_fini(&link->channel);
     link->takes_more = true;
     /* One that keeps dying young comes back later and later; that it was killed for its job is not its fault. */
     bool short_life = monotonic_time_since(now, link->spawned_at).us < SHORT_LIFE_MS * US_PER_MS;

@@ -4,15 +4,12 @@
 #define ORRERY_DISPATCH_LINK_H
 
 #include "dispatch/dispatch.h"
-#include "worker/protocol.h"
+#include "worker/channel.h"
 #include "worker/worker.h"
 
 struct worker_link {
     pid_t pid; /* 0: not alive */
-    int socket;
-    struct text out;
-    size_t out_sent_bytes;
-    struct text in;
+    struct channel channel;
     struct list_node jobs; /* dispatch_job.node */
     uint32_t job_count;
     int64_t load_us; /* what its jobs are expected to take together */
@@ -27,13 +24,6 @@ void worker_link_init(struct worker_link *link);
 /* Starts the process. False leaves it not alive. */
 MUST_CHECK bool worker_link_spawn(struct worker_link *link, const struct worker_options *options,
                                   struct monotonic_time now, struct error *err);
-
-/* Writes what the socket takes. False: the worker is gone. `link->out` is empty when all is written. */
-MUST_CHECK bool worker_link_write(struct worker_link *link);
-bool worker_link_has_unwritten(const struct worker_link *link);
-
-/* Reads what there is. False: the worker is gone. */
-MUST_CHECK bool worker_link_read(struct worker_link *link);
 
 /* Kills the process and empties the buffers; the jobs stay in the list. `has_failed`: it went by itself, or made no
  * sense. `out_reason` and the result as worker_kill's. */

@@ -86,8 +86,15 @@ struct dispatch_job *queues_find(const struct queues *queues, int64_t execution_
     return found;
 }
 
+/* One run that was slow for once (its worker had to load the model, or the machine was busy) does not make a fast model
+ * slow: a few in a row do. */
 void model_queue_learn(struct model_queue *queue, struct duration duration) {
+    int64_t mean_us = queue->mean_us;
     int64_t sample_us = MAX_OF(duration.us, INT64_C(1));
-    queue->mean_us =
-        queue->mean_us == 0 ? sample_us : MAX_OF((queue->mean_us * 7 + sample_us) / 8, INT64_C(1));
+    if (mean_us == 0) {
+        queue->mean_us = sample_us;
+        return;
+    }
+    sample_us = MIN_OF(sample_us, 4 * mean_us + FAST_MODEL_US);
+    queue->mean_us = MAX_OF((mean_us * 7 + sample_us) / 8, INT64_C(1));
 }

@@ -6,12 +6,14 @@
 #include <strings.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
     CORRELATION_ID_BYTES_MAXIMUM = 128,
     /* A body up to this length is received straight into the arena. */
     ARENA_BODY_BYTES = 16 * 1024,
     BODY_STEP_BYTES = 64 * 1024,
+    FILE_PIECE_BYTES = 64 * 1024,
     GATE_LOOK_MS = 10,
 };
 
@@ -154,6 +156,15 @@ void exchange_end(struct exchange *exchange) {
         atomic_fetch_sub(&exchange->server->body_bytes, exchange->budget_bytes);
     }
     free(exchange->taken);
+    if (exchange->reserved_bytes > 0) {
+        atomic_fetch_sub(&exchange->server->answer_bytes, exchange->reserved_bytes);
+    }
+    if (exchange->file.fd > 0) {
+        close(exchange->file.fd);
+    }
+    if (exchange->release != NULL) {
+        exchange->release(exchange->kept, exchange->kept_bytes);
+    }
     struct arena arena = exchange->request.arena;
     if (arena.chunks != NULL) {
         /* The newest chunk is the one that a reset keeps, and the largest. */
@@ -291,14 +302,22 @@ void http_add_header(struct http_request *request, const char *name, const char 
 
 _Thread_local bool exchange_was_deferred;
 
-void http_defer(struct http_request *request) {
-    struct exchange *exchange = (struct exchange *)request;
-    ASSERT(exchange->state == EXCHANGE_HANDLING);
-    exchange_was_deferred = true;
+void exchange_suspend(struct exchange *exchange) {
     exchange->is_deferred = true;
     exchange->state = EXCHANGE_DEFERRED;
     gate_enter(&exchange->server->deferred);
     MHD_suspend_connection(exchange->connection);
+}
+
+void http_defer(struct http_request *request) {
+    struct exchange *exchange = (struct exchange *)request;
+    ASSERT(exchange->state == EXCHANGE_HANDLING);
+    exchange_was_deferred = true;
+    if (exchange->is_deferred) { /* on the thread for large bodies */
+        exchange->state = EXCHANGE_DEFERRED;
+    } else {
+        exchange_suspend(exchange);
+    }
 }
 
 /* From here on the HTTP thread has the exchange again. */
@@ -307,6 +326,30 @@ static void hand_back(struct exchange *exchange) {
     exchange->is_deferred = false;
     MHD_resume_connection(exchange->connection);
     gate_leave(&server->deferred);
+}
+
+bool http_reserve_answer(struct http_request *request, size_t size_bytes) {
+    struct exchange *exchange = (struct exchange *)request;
+    _Atomic size_t *used = &exchange->server->answer_bytes;
+    if (size_bytes <= SMALL_ANSWER_BYTES) {
+        return true;
+    }
+    size_t before = atomic_fetch_add(used, size_bytes);
+    if (before > 0 && before + size_bytes > ANSWERS_BYTES_MAXIMUM) {
+        atomic_fetch_sub(used, size_bytes);
+        return false;
+    }
+    exchange->reserved_bytes += size_bytes;
+    return true;
+}
+
+void http_keep(struct http_request *request, void *memory, size_t size_bytes,
+               void (*release)(void *memory, size_t size_bytes)) {
+    struct exchange *exchange = (struct exchange *)request;
+    ASSERT(exchange->release == NULL);
+    exchange->kept = memory;
+    exchange->kept_bytes = size_bytes;
+    exchange->release = release;
 }
 
 void http_continue(struct http_request *request, void (*step)(struct http_request *request)) {
@@ -337,15 +380,54 @@ void http_answer_taking(struct http_request *request, int status, const char *co
     http_answer(request, status, content_type, body, body_bytes);
 }
 
+void http_answer_file(struct http_request *request, int status, const char *content_type,
+                      const char *before, int file, uint64_t file_bytes, const char *after) {
+    ASSERT(file > 0); /* 0 is standard input */
+    ((struct exchange *)request)->file = (struct exchange_file){
+        .fd = file, .bytes = file_bytes, .after = after, .after_bytes = strlen(after)};
+    http_answer(request, status, content_type, before, strlen(before));
+}
+
+/* The library asks for the answer piece by piece, on the connection's HTTP thread. */
+static ssize_t read_answer(void *context, uint64_t position, char *out, size_t size_bytes) {
+    const struct exchange *exchange = context;
+    const struct exchange_file *file = &exchange->file;
+    if (position < exchange->answer_bytes) {
+        size_t count = MIN_OF(size_bytes, exchange->answer_bytes - (size_t)position);
+        memcpy(out, exchange->answer + position, count);
+        return (ssize_t)count;
+    }
+    position -= exchange->answer_bytes;
+    if (position < file->bytes) {
+        size_t wanted = (size_t)MIN_OF((uint64_t)size_bytes, file->bytes - position);
+        ssize_t got = pread(file->fd, out, wanted, (off_t)position);
+        return got > 0 ? got : MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+    position -= file->bytes;
+    size_t count = MIN_OF(size_bytes, file->after_bytes - (size_t)position);
+    memcpy(out, file->after + position, count);
+    return (ssize_t)count;
+}
+
+static struct MHD_Response *make_response(struct exchange *exchange) {
+    if (exchange->file.fd > 0) {
+        uint64_t size_bytes =
+            exchange->answer_bytes + exchange->file.bytes + exchange->file.after_bytes;
+        return MHD_create_response_from_callback(size_bytes, FILE_PIECE_BYTES, read_answer,
+                                                 exchange, NULL);
+    }
+    /* The library wants a pointer to what it may write to, and does not write. */
+    return MHD_create_response_from_buffer(
+        exchange->answer_bytes, (void *)(uintptr_t)exchange->answer, MHD_RESPMEM_PERSISTENT);
+}
+
 /* Fails only without memory; the answer then lacks the header. */
 static void add(struct MHD_Response *response, const char *name, const char *value) {
     (void)MHD_add_response_header(response, name, value);
 }
 
 enum MHD_Result exchange_queue_answer(struct exchange *exchange) {
-    /* The library wants a pointer to what it may write to, and does not write. */
-    struct MHD_Response *response = MHD_create_response_from_buffer(
-        exchange->answer_bytes, (void *)(uintptr_t)exchange->answer, MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *response = make_response(exchange);
     if (response == NULL) {
         return MHD_NO;
     }

@@ -4,6 +4,7 @@
 #ifndef ORRERY_HTTP_EXCHANGE_H
 #define ORRERY_HTTP_EXCHANGE_H
 
+#include "base/mailbox.h"
 #include "clock/clock.h"
 #include "http/http.h"
 
@@ -17,6 +18,11 @@ enum {
     EXCHANGE_KEPT_BYTES = 32 * 1024,
     /* Of bodies beyond the smallest, on all connections together. At least one of the greatest size fits. */
     BODIES_BYTES_MAXIMUM = 1 << 30,
+    /* A request whose body is larger is handled on the thread for large ones: reading it takes about a millisecond. */
+    LARGE_BODY_BYTES = 256 * 1024,
+    /* And of answers of more than this, on all connections together. */
+    ANSWERS_BYTES_MAXIMUM = 1 << 30,
+    SMALL_ANSWER_BYTES = 1 << 20,
 };
 
 enum exchange_state {
@@ -40,8 +46,9 @@ struct exchange {
     struct http_server *server;
     struct MHD_Connection *connection;
     enum exchange_state state;
-    bool is_deferred; /* answering means resuming */
-    bool is_counted;  /* in the server's gate `sending` */
+    bool is_deferred;     /* the connection is suspended: answering means resuming */
+    struct letter letter; /* to the thread for large bodies */
+    bool is_counted;      /* in the server's gate `sending` */
     void (*step)(struct http_request *request);
 
     char *query;       /* raw, in the arena; NULL without one */
@@ -60,7 +67,17 @@ struct exchange {
     const char *content_type;
     const char *answer;
     size_t answer_bytes;
-    char *taken; /* the answer's body, where it is from malloc */
+    size_t reserved_bytes; /* of what answers may take together */
+    char *taken;           /* the answer's body, where it is from malloc */
+    void *kept;            /* memory that goes with the request */
+    size_t kept_bytes;
+    void (*release)(void *memory, size_t size_bytes); /* NULL: none is kept */
+    struct exchange_file {
+        int fd; /* 0: the answer has none */
+        uint64_t bytes;
+        const char *after;
+        size_t after_bytes;
+    } file; /* comes behind `answer` */
     struct exchange_header headers[EXCHANGE_HEADERS_MAXIMUM];
     size_t header_count;
 
@@ -84,11 +101,16 @@ struct http_server {
     char address[80];
     _Atomic bool draining;
     _Atomic uint32_t connection_count;
-    _Atomic bool is_flooded;   /* it was said that no further connection is accepted */
-    _Atomic size_t body_bytes; /* that large bodies take now */
-    struct gate handling;      /* handlers and steps that run */
-    struct gate deferred;      /* requests that another thread has */
-    struct gate sending;       /* answers that are not sent yet */
+    _Atomic bool is_flooded;     /* it was said that no further connection is accepted */
+    _Atomic size_t body_bytes;   /* that large bodies take now */
+    _Atomic size_t answer_bytes; /* and large answers */
+    struct mailbox large;        /* exchange.letter of those with large bodies */
+    pthread_t large_thread;
+    bool large_is_started;
+    struct letter large_stop;
+    struct gate handling; /* handlers and steps that run */
+    struct gate deferred; /* requests that another thread has */
+    struct gate sending;  /* answers that are not sent yet */
 };
 
 void gate_init(struct gate *gate);
@@ -111,6 +133,9 @@ void exchange_take_header(struct exchange *exchange, const char *method);
 void exchange_expect_body(struct exchange *exchange, size_t length_bytes);
 /* Appends, or counts as dropped what is beyond the maximum. */
 void exchange_receive(struct exchange *exchange, const char *bytes, size_t size_bytes);
+
+/* On its HTTP thread: suspends the connection, for another thread to have the exchange. */
+void exchange_suspend(struct exchange *exchange);
 
 /* Set by http_defer on the HTTP thread: what it called last has given the exchange away, which must then not be
  * looked at any more. */

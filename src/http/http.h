@@ -1,7 +1,8 @@
 /* The HTTP server: an adapter of libmicrohttpd's epoll thread pool. It knows no domain word: it collects a
  * request, calls one handler, sends the answer.
  *
- * The handler is called on an HTTP thread when the whole body is there. It either answers at once with
+ * The handler is called on an HTTP thread when the whole body is there; where that is large, on a thread of its own, one
+ * after the other, so that the other connections of its HTTP thread do not wait while it is read. It either answers at once with
  * http_answer, or calls http_defer first, hands the request to another thread and returns. Whoever has it then
  * calls, from any thread and exactly once, either http_answer, or http_continue, which brings the request back
  * to its HTTP thread for a further step.
@@ -64,17 +65,32 @@ void http_defer(struct http_request *request);
  * defers again. */
 void http_continue(struct http_request *request, void (*step)(struct http_request *request));
 
+/* Memory that goes with the request: `release` is called when its answer is sent, or its client has gone. Once a
+ * request. */
+void http_keep(struct http_request *request, void *memory, size_t size_bytes,
+               void (*release)(void *memory, size_t size_bytes));
+
 /* Adds a header to the answer; the value is copied, the name must be static. The value must have no line
  * breaks. */
 void http_add_header(struct http_request *request, const char *name, const char *value);
 
-/* Answers. The body must live in the request's arena or be static. Content-Length, Date, X-Correlation-ID and
+/* Before an answer of so many bytes in memory is made or kept: large ones wait for slow clients, and all together have a
+ * bound. False: it is reached, and this one is to be answered with ERROR_UNAVAILABLE. (The first is always let in.) */
+MUST_CHECK bool http_reserve_answer(struct http_request *request, size_t size_bytes);
+
+/* Answers. The body must live in the request's arena, be kept or be static. Content-Length, Date, X-Correlation-ID and
  * the security headers are added here. A HEAD gets the header alone. */
 void http_answer(struct http_request *request, int status, const char *content_type,
                  const char *body, size_t body_bytes);
 /* The same with a body from malloc, which is taken over. */
 void http_answer_taking(struct http_request *request, int status, const char *content_type,
                         char *body, size_t body_bytes);
+
+/* Answers with `before`, then so many bytes of a file, then `after`, which live as a body does. The file is read as the
+ * client takes it, so a large one takes no memory; it is taken over, and closed with the request. Should it turn out to
+ * be shorter, the connection is closed in the middle of the answer. */
+void http_answer_file(struct http_request *request, int status, const char *content_type,
+                      const char *before, int file, uint64_t file_bytes, const char *after);
 
 struct http_options {
     const char *listen; /* "127.0.0.1:8080", "[::1]:8080", ":8080", port 0: any */

@@ -142,29 +142,39 @@ static void call_handler(struct exchange *exchange) {
     }
 }
 
+/* Calls the handler, or the further step. True: it has given the exchange away. */
+static bool handle(struct exchange *exchange, bool continues) {
+    struct http_server *server = exchange->server;
+    gate_enter(&server->handling);
+    exchange->request.is_late = atomic_load(&server->draining);
+    exchange->state = EXCHANGE_HANDLING;
+    exchange_was_deferred = false;
+    if (continues) {
+        exchange->step(&exchange->request);
+    } else {
+        call_handler(exchange);
+    }
+    bool was_deferred = exchange_was_deferred;
+    gate_leave(&server->handling);
+    return was_deferred;
+}
+
 /* All of the request is there, or it has come back. */
 static enum MHD_Result advance(struct exchange *exchange) {
     struct http_server *server = exchange->server;
     bool continues = exchange->state == EXCHANGE_CONTINUES;
-    if (exchange->state == EXCHANGE_RECEIVING || continues) {
-        gate_enter(&server->handling);
-        exchange->request.is_late = atomic_load(&server->draining);
-        if (!exchange->is_counted) {
-            gate_enter(&server->sending);
-            exchange->is_counted = true;
-        }
-        exchange->state = EXCHANGE_HANDLING;
-        exchange_was_deferred = false;
-        if (continues) {
-            exchange->step(&exchange->request);
-        } else {
-            call_handler(exchange);
-        }
-        bool was_deferred = exchange_was_deferred;
-        gate_leave(&server->handling);
-        if (was_deferred) {
-            return MHD_YES;
-        }
+    bool is_new = exchange->state == EXCHANGE_RECEIVING;
+    if (is_new) {
+        gate_enter(&server->sending);
+        exchange->is_counted = true;
+    }
+    if (is_new && exchange->request.body_bytes > LARGE_BODY_BYTES) {
+        exchange_suspend(exchange);
+        mailbox_send(&server->large, &exchange->letter);
+        return MHD_YES;
+    }
+    if ((is_new || continues) && handle(exchange, continues)) {
+        return MHD_YES;
     }
     ASSERT(exchange->state == EXCHANGE_ANSWERED);
     return queue(exchange);
@@ -195,6 +205,39 @@ static enum MHD_Result on_access(void *context, struct MHD_Connection *connectio
         return exchange->dropped_bytes > DROPPED_BYTES_MAXIMUM ? MHD_NO : MHD_YES;
     }
     return advance(exchange);
+}
+
+/* The thread for large bodies: its exchanges are suspended, so they are its own until they are answered. */
+static void *handle_large(void *context) {
+    struct http_server *server = context;
+    for (;;) {
+        struct letter *letter = mailbox_wait(&server->large);
+        while (letter != NULL) {
+            struct letter *next = letter->next;
+            if (letter == &server->large_stop) {
+                return NULL; /* no request is deferred any more, so it is the last */
+            }
+            (void)handle(CONTAINER_OF(letter, struct exchange, letter), false);
+            letter = next;
+        }
+    }
+}
+
+static bool start_large(struct http_server *server, struct error *err) {
+    int failed = pthread_create(&server->large_thread, NULL, handle_large, server);
+    if (failed != 0) {
+        return error_set_errno(err, ERROR_IO, failed, "cannot start the thread for large bodies");
+    }
+    pthread_setname_np(server->large_thread, "http-large");
+    server->large_is_started = true;
+    return true;
+}
+
+static void stop_large(struct http_server *server) {
+    if (server->large_is_started) {
+        mailbox_send(&server->large, &server->large_stop);
+        pthread_join(server->large_thread, NULL);
+    }
 }
 
 static void on_completed(void *context, struct MHD_Connection *connection, void **request_context,
@@ -296,6 +339,11 @@ bool http_server_new(const struct http_options *options, struct http_server **ou
     gate_init(&server->handling);
     gate_init(&server->deferred);
     gate_init(&server->sending);
+    server->large.event_fd = -1;
+    if (!mailbox_init(&server->large, err) || !start_large(server, err)) {
+        http_server_free(server);
+        return false;
+    }
     MHD_set_panic_func(on_panic, NULL);
     server->daemon = start_daemon(server);
     if (server->daemon == NULL) {
@@ -327,6 +375,10 @@ void http_server_free(struct http_server *server) {
         gate_wait(&server->deferred, -1);
         gate_wait(&server->sending, SENDING_LIMIT_MS);
         MHD_stop_daemon(server->daemon);
+    }
+    stop_large(server);
+    if (server->large.event_fd >= 0) {
+        mailbox_fini(&server->large);
     }
     close(server->listen_fd);
     gate_fini(&server->handling);

@@ -285,8 +285,27 @@ static bool store(struct tensor *tensor, size_t index, const void *bits, size_t 
     return true;
 }
 
+/* Whether a number is one that any float takes, as can be told from its length: for a mere check, that is all there is
+ * to know. (Below 10^4 also by a half.) */
+static bool is_surely_in_range(yyjson_val *value, enum tensor_type type) {
+    size_t length = yyjson_get_len(value);
+    const char *text = yyjson_get_raw(value);
+    if (length > (type == TENSOR_FP16 ? 4 : 38)) {
+        return false;
+    }
+    for (size_t i = 0; i < length; i++) {
+        if ((text[i] | 0x20) == 'e') {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool read_float_element(yyjson_val *value, struct tensor *tensor, size_t index,
                                struct error *err) {
+    if (tensor->data == NULL && yyjson_is_raw(value) && is_surely_in_range(value, tensor->type)) {
+        return true;
+    }
     double wide;
     float narrow;
     uint16_t half;

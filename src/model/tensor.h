@@ -5,7 +5,7 @@
  *                                                 feature (each [n,1] or [n]), in the order of inputs
  *   {"data": [{"feature": 1.0, …}, …]}            rows by name: one input a feature, by input name
  *   {"inputs": [{"name", "shape", "datatype", "data"}]}   the Open Inference Protocol's form, data
- *                                                 flat or nested, row-major
+ *                                                 flat or nested, row-major; may be its whole request (request.h)
  * The result: {"model_name", "model_version", "outputs": [{"name", "shape", "datatype", "data"}]}, data
  * flat. Floats are written with the fewest digits that read back to the same bits; NaN and the infinities,
  * which JSON lacks, as the strings "NaN", "Infinity", "-Infinity", both ways. Strings that are not UTF-8

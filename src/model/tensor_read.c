@@ -1,6 +1,7 @@
 /* Parameters to tensors: the shapes that data may come in. A value is visited twice: first the lists' lengths are
  * compared with the shape, so that memory is only taken for elements that are there; then the elements. */
 #include "model/element.h"
+#include "model/request.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -551,7 +552,11 @@ bool tensors_from_json(const struct signature *signature, yyjson_val *parameters
     }
     yyjson_val *data = yyjson_obj_get(parameters, "data");
     yyjson_val *inputs = yyjson_obj_get(parameters, "inputs");
-    if (yyjson_obj_size(parameters) != 1 || (data == NULL && inputs == NULL)) {
+    bool is_request = inputs != NULL && data == NULL;
+    if (is_request && !request_check(signature, parameters, err)) {
+        return false;
+    }
+    if (!is_request && (data == NULL || yyjson_obj_size(parameters) != 1)) {
         return error_set_field(
             err, ERROR_INVALID_PARAMETERS, "parameters",
             "parameters must be {\"data\": [[…], …]} or {\"inputs\": [{\"name\", "

@@ -137,7 +137,9 @@ struct execution {
     struct wall_time finished_at;
     struct duration duration; /* monotonic; meaningful once finished and if it was started */
     const char *result;       /* JSON text or NULL */
-    const char *error_type;   /* wire name or NULL */
+    uint64_t
+        result_file_bytes; /* other than 0: the result is in a file of so many bytes (store_open_result) */
+    const char *error_type; /* wire name or NULL */
     const char *error_message;
     int64_t backfill_key; /* trigger backfill: which, else 0 */
     int64_t blocked_by;   /* skipped: the key of the execution that was in the way, else 0 */

@@ -18,7 +18,7 @@ void flight_free(struct flight *flight) {
     if (flight == NULL) {
         return;
     }
-    free(flight->job.result);
+    dispatch_job_free_result(&flight->job);
     free(flight->write.out_parameters);
     free(flight->orphan_model_name);
     free(flight->parameters);

@@ -18,6 +18,7 @@ struct store_reader { /* first in each driver's own */
 
 /* What a store knows when it has been opened. */
 struct store_facts {
+    const char *path; /* the session's: the store's file, with no link in it */
     uint64_t tag;
     int64_t greatest_run_key;
     int64_t greatest_execution_key;

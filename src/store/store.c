@@ -1,6 +1,8 @@
 #include "store/store.h"
 
 #include "store/driver.h"
+#include "store/results.h"
+#include "store/shelf.h"
 #include "store/writer.h"
 
 #include <errno.h>
@@ -15,6 +17,7 @@ struct store {
     struct store_session *session;
     struct store_facts facts;
     struct store_writer writer;
+    struct shelf shelf;
 };
 
 /* Whether some driver of this build can have its store there; so far there is one. */
@@ -81,20 +84,32 @@ bool store_open(const struct store_options *options, struct store **out_store, s
         free(store);
         return false;
     }
+    if (!shelf_init(&store->shelf, store->facts.path, options->inline_result_bytes_maximum,
+                    &store->writer.mailbox, err)) {
+        store_writer_fini(&store->writer);
+        driver->close(store->session);
+        free(store);
+        return false;
+    }
     *out_store = store;
     return true;
 }
 
 bool store_start(struct store *store, struct error *err) {
-    return store_writer_start(&store->writer, err);
+    return store_writer_start(&store->writer, err) &&
+           (store->shelf.inline_bytes_maximum == 0 || shelf_start(&store->shelf, err));
 }
 
-void store_stop(struct store *store) { store_writer_stop(&store->writer); }
+void store_stop(struct store *store) {
+    shelf_stop(&store->shelf);
+    store_writer_stop(&store->writer);
+}
 
 void store_close(struct store *store) {
     if (store == NULL) {
         return;
     }
+    shelf_fini(&store->shelf);
     store_writer_fini(&store->writer);
     store->driver->close(store->session);
     free(store);
@@ -141,6 +156,11 @@ bool store_get_execution(struct store_reader *reader, int64_t key, struct arena 
                          struct execution *out_execution, const char **out_owner,
                          struct error *err) {
     return reader->driver->get_execution(reader, key, arena, out_execution, out_owner, err);
+}
+
+bool store_open_result(const struct store *store, int64_t execution_key, int *out_file,
+                       uint64_t *out_size_bytes, struct error *err) {
+    return results_open(store->shelf.folder, execution_key, out_file, out_size_bytes, err);
 }
 
 bool store_list_executions(struct store_reader *reader, const struct execution_filter *filter,
@@ -242,7 +262,9 @@ static void check_write(const struct store_write *write) {
 
 void store_submit(struct store *store, struct store_write *write) {
     check_write(write);
-    mailbox_send(&store->writer.mailbox, &write->letter);
+    write->result_file_bytes = 0;
+    bool is_large = shelf_wants(&store->shelf, write);
+    mailbox_send(is_large ? &store->shelf.mailbox : &store->writer.mailbox, &write->letter);
 }
 
 static void wake_waiter(struct store_write *write) { sem_post(write->context); }

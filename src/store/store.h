@@ -38,7 +38,11 @@ struct store_options {
      * totals. Commands give none. */
     struct duration retention_age;
     uint64_t retention_count; /* of a run */
-    uint64_t retention_bytes; /* of the store's file, without its free pages */
+    uint64_t
+        retention_bytes; /* of the store's file, without its free pages, and of its results' files */
+    size_t
+        inline_result_bytes_maximum; /* a larger result gets a file of its own beside the store, in the folder
+                                           <location>-results; 0: none does */
 };
 
 /* Opens or creates (also the folder, if only that is missing; both private to the user), and migrates to
@@ -94,6 +98,11 @@ MUST_CHECK bool store_list_runs(struct store_reader *reader, const struct run_fi
 MUST_CHECK bool store_get_execution(struct store_reader *reader, int64_t key, struct arena *arena,
                                     struct execution *out_execution, const char **out_owner,
                                     struct error *err);
+
+/* Opens the file of a result that has one (execution.result_file_bytes), for reading; the caller closes it. Any thread.
+ * ERROR_NOT_FOUND: retention has removed it meanwhile. */
+MUST_CHECK bool store_open_result(const struct store *store, int64_t execution_key, int *out_file,
+                                  uint64_t *out_size_bytes, struct error *err);
 
 struct execution_filter {
     int64_t run_key;
@@ -240,6 +249,7 @@ struct store_write {
     struct store_record *record;
 
     /* out */
+    uint64_t result_file_bytes; /* the store's own: the result is in a file of so many bytes */
     bool ok;
     struct error err;
     uint64_t out_revision;         /* of a created or updated run */

@@ -1,7 +1,8 @@
 /* The child: reads frames, runs models, writes replies. Nothing here is shared with anybody. */
+#include "model/request.h"
 #include "observe/log.h"
+#include "worker/channel.h"
 #include "worker/model_paths.h"
-#include "worker/protocol.h"
 #include "worker/runtime.h"
 #include "worker/worker.h"
 
@@ -11,16 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 #if defined(__has_include) && __has_include(<sanitizer/common_interface_defs.h>)
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-enum {
-    READ_BYTES = 65536,
-    KEPT_BUFFER_BYTES = 1 << 20, /* larger buffers go back to the system when they are empty */
-};
+enum { KEPT_BUFFER_BYTES = 1 << 20 }; /* a larger one goes back to the system when it is empty */
 #define RESULT_BYTES_MAXIMUM ((size_t)256 << 20)
 
 struct child {
@@ -29,9 +26,7 @@ struct child {
     struct model_paths paths;
     struct sandbox sandbox;
     bool has_served;
-    struct text in;
-    size_t in_taken_bytes;
-    struct text out;
+    struct channel channel;
     struct text result;
     struct arena arena;
     yyjson_doc
@@ -94,6 +89,8 @@ static bool run(struct child *child, const struct frame *request, struct frame *
                 struct error *err) {
     struct runtime_model *model;
     struct tensor *inputs = NULL;
+    size_t *wanted;
+    size_t wanted_count;
     if (!load(child, request, request->has_digest ? request->digest : NULL, &model, err)) {
         return false;
     }
@@ -102,10 +99,13 @@ static bool run(struct child *child, const struct frame *request, struct frame *
     if (!read_inputs(child, runtime_signature(model), request, &inputs, err)) {
         return false;
     }
+    request_outputs(runtime_signature(model), yyjson_doc_get_root(child->document), &child->arena,
+                    &wanted, &wanted_count);
     text_append(&child->result, "{\"model_name\":");
     text_append_json_string(&child->result, request->name);
     text_printf(&child->result, ",\"model_version\":%u,\"outputs\":", request->version);
-    if (!runtime_run(child->runtime, model, inputs, &child->arena, &child->result, err)) {
+    if (!runtime_run(child->runtime, model, inputs, wanted, wanted_count, &child->arena,
+                     &child->result, err)) {
         return false;
     }
     text_append_char(&child->result, '}');
@@ -138,7 +138,7 @@ static void answer(struct child *child, const struct frame *request) {
         reply.body = findings;
         reply.body_bytes = SANDBOX_PART_COUNT;
     }
-    frame_append(&child->out, &reply);
+    channel_put(&child->channel, &reply, -1);
     yyjson_doc_free(child->document);
     child->document = NULL;
     arena_reset(&child->arena);
@@ -150,68 +150,21 @@ static void answer(struct child *child, const struct frame *request) {
 
 /* --- the socket --------------------------------------------------------------------------------- */
 
-static bool flush(struct child *child) {
-    size_t sent_bytes = 0;
-    while (sent_bytes < child->out.size_bytes) {
-        ssize_t sent = send(WORKER_SOCKET, child->out.data + sent_bytes,
-                            child->out.size_bytes - sent_bytes, MSG_NOSIGNAL);
-        if (sent < 0 && errno != EINTR) {
-            return false;
-        }
-        sent_bytes += sent > 0 ? (size_t)sent : 0;
-    }
-    text_reset(&child->out);
-    if (child->out.capacity_bytes > KEPT_BUFFER_BYTES) {
-        text_fini(&child->out);
-    }
-    return true;
-}
-
-static bool fill(struct child *child) {
-    /* What has been answered leaves the buffer; the rest moves to its start. */
-    size_t left_bytes = child->in.size_bytes - child->in_taken_bytes;
-    if (child->in_taken_bytes > 0) {
-        memmove(child->in.data, child->in.data + child->in_taken_bytes, left_bytes);
-        child->in.size_bytes = left_bytes;
-        child->in_taken_bytes = 0;
-        if (left_bytes == 0 && child->in.capacity_bytes > KEPT_BUFFER_BYTES) {
-            text_fini(&child->in);
-        }
-    }
-    char *room = text_reserve(&child->in, READ_BYTES);
-    if (room == NULL) {
-        return false;
-    }
-    ssize_t got;
-    do {
-        got = read(WORKER_SOCKET, room, READ_BYTES);
-    } while (got < 0 && errno == EINTR);
-    if (got <= 0) {
-        return false;
-    }
-    text_claim(&child->in, (size_t)got);
-    return true;
-}
-
 /* Answers one request if a whole one lies in the buffer. False when the conversation is over. */
 static bool serve_one(struct child *child) {
     struct frame request;
-    size_t taken_bytes;
     struct error err;
-    enum frame_progress progress =
-        frame_read(text_string(&child->in) + child->in_taken_bytes,
-                   child->in.size_bytes - child->in_taken_bytes, &request, &taken_bytes, &err);
+    enum frame_progress progress = channel_take(&child->channel, &request, &err);
     if (progress == FRAME_BROKEN || (progress == FRAME_COMPLETE && request.type == FRAME_REPLY)) {
         return false;
     }
     if (progress == FRAME_INCOMPLETE) {
-        return fill(child);
+        return channel_read(&child->channel) == CHANNEL_READ;
     }
     answer(child, &request);
-    child->in_taken_bytes += taken_bytes;
     /* At once, not together with the next: a reply that waited here while the next job hangs would be taken for the one
      * that hangs. */
-    if (!flush(child)) {
+    if (!channel_write(&child->channel)) {
         return false;
     }
     child->has_served = true;
@@ -266,13 +219,11 @@ int worker_main(const struct worker_options *options) {
         log_event(LOG_ERROR, "worker_not_sandboxed", LOG_FAILURE(&err));
         return 1;
     }
-    text_init(&child.in, FRAME_BODY_BYTES_MAXIMUM + READ_BYTES);
-    text_init(&child.out, FRAME_BODY_BYTES_MAXIMUM);
+    channel_init(&child.channel, WORKER_SOCKET);
     text_init(&child.result, RESULT_BYTES_MAXIMUM);
     while (serve_one(&child)) {
     }
-    text_fini(&child.in);
-    text_fini(&child.out);
+    channel_fini(&child.channel);
     text_fini(&child.result);
     arena_fini(&child.arena);
     /* Straight out: ONNX Runtime's own exit handlers are slow and have nothing to save. */

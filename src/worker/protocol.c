@@ -7,7 +7,8 @@
 struct frame_header {
     uint32_t magic;
     uint16_t type;
-    uint16_t has_digest;
+    uint8_t has_digest;
+    uint8_t body_is_shared;
     uint64_t id;
     uint32_t kind;
     uint32_t version;
@@ -25,6 +26,7 @@ void frame_append(struct text *out, const struct frame *frame) {
         .magic = FRAME_MAGIC,
         .type = (uint16_t)frame->type,
         .has_digest = frame->has_digest,
+        .body_is_shared = frame->body_is_shared,
         .id = frame->id,
         .kind = (uint32_t)frame->kind,
         .version = frame->version,
@@ -37,7 +39,9 @@ void frame_append(struct text *out, const struct frame *frame) {
     /* Each string goes with a NUL, so that it can be used where it lies. */
     text_append_bytes(out, frame->name == NULL ? "" : frame->name, header.name_bytes + (size_t)1);
     text_append_bytes(out, frame->path == NULL ? "" : frame->path, header.path_bytes + (size_t)1);
-    text_append_bytes(out, frame->body, frame->body_bytes);
+    if (!frame->body_is_shared) {
+        text_append_bytes(out, frame->body, frame->body_bytes);
+    }
     text_append_char(out, '\0');
 }
 
@@ -46,7 +50,7 @@ static bool is_plausible(const struct frame_header *header, struct error *err) {
         return error_set(err, ERROR_WORKER_CRASHED, "the worker sent what is no frame");
     }
     if (header->type < FRAME_PROBE || header->type > FRAME_REPLY || header->kind > ERROR_USAGE ||
-        header->has_digest > 1) {
+        header->has_digest > 1 || header->body_is_shared > 1) {
         return error_set(err, ERROR_WORKER_CRASHED, "the worker sent a frame of an unknown kind");
     }
     if (header->name_bytes > FRAME_NAME_BYTES_MAXIMUM ||
@@ -70,7 +74,7 @@ enum frame_progress frame_read(const char *bytes, size_t size_bytes, struct fram
     size_t name_at = sizeof header;
     size_t path_at = name_at + header.name_bytes + 1;
     size_t body_at = path_at + header.path_bytes + 1;
-    size_t end = body_at + (size_t)header.body_bytes + 1;
+    size_t end = body_at + (header.body_is_shared ? 0 : (size_t)header.body_bytes) + 1;
     if (size_bytes < end) {
         return FRAME_INCOMPLETE;
     }
@@ -87,8 +91,9 @@ enum frame_progress frame_read(const char *bytes, size_t size_bytes, struct fram
         .version = header.version,
         .name = bytes + name_at,
         .path = bytes + path_at,
-        .body = bytes + body_at,
+        .body = header.body_is_shared ? NULL : bytes + body_at,
         .body_bytes = (size_t)header.body_bytes,
+        .body_is_shared = header.body_is_shared != 0,
         .has_digest = header.has_digest != 0,
     };
     memcpy(out_frame->digest, header.digest, sizeof out_frame->digest);

@@ -35,17 +35,20 @@ struct frame {
     const char *path;
     const char *body;
     size_t body_bytes;
+    bool
+        body_is_shared; /* the body is not in the frame but in a file that goes along (channel.h) */
     bool has_digest;
     unsigned char digest[MODEL_DIGEST_BYTES];
 };
 
-/* Appends the encoded frame; text_ok tells whether there was room. NULL strings are empty ones. */
+/* Appends the encoded frame, without a body that is shared; text_ok tells whether there was room. NULL strings are empty ones. */
 void frame_append(struct text *out, const struct frame *frame);
 
 enum frame_progress { FRAME_INCOMPLETE, FRAME_COMPLETE, FRAME_BROKEN };
 
 /* Reads the frame at the start of the bytes. COMPLETE: `out_frame` and how many bytes it took. INCOMPLETE:
- * more bytes are needed. BROKEN: this is no frame, with the reason in `err`. */
+ * more bytes are needed. BROKEN: this is no frame, with the reason in `err`. The body of a frame whose body is shared is
+ * NULL. */
 enum frame_progress frame_read(const char *bytes, size_t size_bytes, struct frame *out_frame,
                                size_t *out_taken_bytes, struct error *err);
 

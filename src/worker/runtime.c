@@ -400,18 +400,17 @@ static void release_values(struct runtime *runtime, OrtValue **values, size_t co
     }
 }
 
-static bool append_outputs(struct runtime *runtime, const struct signature *signature,
-                           OrtValue *const *outputs, struct arena *arena, struct text *out,
-                           struct error *err) {
+static bool append_outputs(struct runtime *runtime, const char *const *names,
+                           OrtValue *const *outputs, size_t count, struct arena *arena,
+                           struct text *out, struct error *err) {
     text_append_char(out, '[');
-    for (size_t i = 0; i < signature->output_count; i++) {
+    for (size_t i = 0; i < count; i++) {
         text_append(out, i == 0 ? "" : ",");
         if (outputs[i] == NULL) {
-            return error_set(err, ERROR_MODEL_FAILED, "the model gave no output '%s'",
-                             signature->outputs[i].name);
+            return error_set(err, ERROR_MODEL_FAILED, "the model gave no output '%s'", names[i]);
         }
-        if (!value_to_json(runtime->api, runtime->allocator, signature->outputs[i].name, outputs[i],
-                           arena, out, err)) {
+        if (!value_to_json(runtime->api, runtime->allocator, names[i], outputs[i], arena, out,
+                           err)) {
             return false;
         }
     }
@@ -420,22 +419,31 @@ static bool append_outputs(struct runtime *runtime, const struct signature *sign
                                      out->maximum_bytes);
 }
 
-static const char **names_of(const struct tensor_signature *tensors, size_t count,
-                             struct arena *arena) {
+static const char **input_names(const struct signature *signature, struct arena *arena) {
+    const char **names = arena_alloc(arena, (signature->input_count + 1) * sizeof *names);
+    for (size_t i = 0; i < signature->input_count; i++) {
+        names[i] = signature->inputs[i].name;
+    }
+    return names;
+}
+
+static const char **output_names(const struct signature *signature, const size_t *wanted,
+                                 size_t count, struct arena *arena) {
     const char **names = arena_alloc(arena, (count + 1) * sizeof *names);
     for (size_t i = 0; i < count; i++) {
-        names[i] = tensors[i].name;
+        names[i] = signature->outputs[wanted[i]].name;
     }
     return names;
 }
 
 bool runtime_run(struct runtime *runtime, struct runtime_model *model, const struct tensor *inputs,
-                 struct arena *arena, struct text *out, struct error *err) {
+                 const size_t *wanted, size_t wanted_count, struct arena *arena, struct text *out,
+                 struct error *err) {
     const struct signature *signature = &model->signature;
     size_t input_count = signature->input_count;
-    size_t output_count = signature->output_count;
+    const char **outputs = output_names(signature, wanted, wanted_count, arena);
     OrtValue **values = arena_alloc_zeroed(arena, (input_count + 1) * sizeof(OrtValue *));
-    OrtValue **results = arena_alloc_zeroed(arena, (output_count + 1) * sizeof(OrtValue *));
+    OrtValue **results = arena_alloc_zeroed(arena, (wanted_count + 1) * sizeof(OrtValue *));
     bool ok = true;
     for (size_t i = 0; i < input_count && ok; i++) {
         ok = value_from_tensor(runtime->api, runtime->memory, runtime->allocator, &inputs[i],
@@ -443,13 +451,12 @@ bool runtime_run(struct runtime *runtime, struct runtime_model *model, const str
     }
     ok = ok &&
          value_ok(runtime->api,
-                  runtime->api->Run(
-                      model->session, NULL, names_of(signature->inputs, input_count, arena),
-                      (const OrtValue *const *)values, input_count,
-                      names_of(signature->outputs, output_count, arena), output_count, results),
+                  runtime->api->Run(model->session, NULL, input_names(signature, arena),
+                                    (const OrtValue *const *)values, input_count, outputs,
+                                    wanted_count, results),
                   ERROR_MODEL_FAILED, err) &&
-         append_outputs(runtime, signature, results, arena, out, err);
-    release_values(runtime, results, output_count);
+         append_outputs(runtime, outputs, results, wanted_count, arena, out, err);
+    release_values(runtime, results, wanted_count);
     release_values(runtime, values, input_count);
     return ok;
 }

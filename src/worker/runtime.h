@@ -38,10 +38,10 @@ MUST_CHECK bool runtime_load(struct runtime *runtime, const char *path, const un
 const struct signature *runtime_signature(const struct runtime_model *model);
 const unsigned char *runtime_digest(const struct runtime_model *model);
 
-/* Runs it on one tensor per input, and appends its outputs as a JSON array. ERROR_MODEL_FAILED with the model's
- * own words. */
+/* Runs it on one tensor per input, and appends those of its outputs that are wanted, by their numbers, as a JSON array.
+ * ERROR_MODEL_FAILED with the model's own words. */
 MUST_CHECK bool runtime_run(struct runtime *runtime, struct runtime_model *model,
-                            const struct tensor *inputs, struct arena *arena, struct text *out,
-                            struct error *err);
+                            const struct tensor *inputs, const size_t *wanted, size_t wanted_count,
+                            struct arena *arena, struct text *out, struct error *err);
 
 #endif

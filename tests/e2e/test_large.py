@@ -2,9 +2,11 @@
 
 import concurrent.futures
 import re
+import subprocess
 
 import pytest
-from conftest import BINARY, create, error_of, run_body, write_line_model, write_slow_model
+from conftest import (BINARY, LIMIT_S, create, error_of, run_body, wait_for, write_line_model,
+                      write_slow_model)
 
 PAGE_BYTES = 16 << 20  # of parameters, or results
 JSON = {"Content-Type": "application/json"}
@@ -62,9 +64,9 @@ def test_a_list_of_large_runs_ends_early_and_goes_on(api):
 
 
 def test_a_history_of_large_results_ends_early_and_goes_on(api):
-    run_id = create_large(api, 1_000_000)
+    run_id = create_large(api, 220_000)  # 0.9 MB of result each: they are within the store
     made = []
-    for _ in range(6):
+    for _ in range(24):
         answer = api.post(f"/api/scheduled/{run_id}/trigger")
         assert '"status":"succeeded"' in answer.text
         made += ids("execution_id", answer)
@@ -125,3 +127,128 @@ def test_a_number_that_the_worker_takes_is_taken(api, number):
             ' "datatype": "INT64", "data": [%s]}]}}' % number)
     answer = api.post("/api/scheduled", content=body, headers=JSON)
     assert answer.status_code == 201, answer.text
+
+
+# --- results in files --------------------------------------------------------------------------------
+
+ROWS = 400_000  # 1.6 MB of result
+
+
+def result_files(daemon):
+    return {path.name: path.stat().st_size for path in (daemon.folder / "orrery.db-results").glob("*")}
+
+
+def expected_result(rows=ROWS):
+    return ('{"model_name":"line","model_version":1,"outputs":[{"name":"y","shape":[%d, 1],"datatype":"FP32","data":['
+            % rows + ",".join(["3.0"] * rows) + "]}]}")
+
+
+def trigger_large(api, run_id):
+    answer = api.post(f"/api/scheduled/{run_id}/trigger")
+    assert answer.status_code == 200 and '"status":"succeeded"' in answer.text[:2000] + answer.text[-2000:]
+    return ids("execution_id", answer)[0]
+
+
+@pytest.fixture
+def own(make_daemon, tmp_path):
+    """A daemon for the test alone: it is killed, or its history is trimmed."""
+    write_line_model(tmp_path / "models", "line", 1, 2, 1)
+    daemon = make_daemon(tmp_path / "models", options=["--retention-count", "3"]).start()
+    return daemon, daemon.create_key("alice")
+
+
+def test_a_large_result_is_kept_in_a_file_and_read_as_any_other(own):
+    daemon, key = own
+    with daemon.client(key) as api:
+        run_id = create_large(api, ROWS)
+        waited_for = api.post(f"/api/scheduled/{run_id}/trigger")
+        execution_id = ids("execution_id", waited_for)[0]
+        (size,) = result_files(daemon).values()
+        assert size == len(expected_result())
+        path = f"/api/executions/{execution_id}"
+        answer = api.get(path)
+        assert answer.status_code == 200 and answer.headers["Content-Type"] == "application/json"
+        assert int(answer.headers["Content-Length"]) == len(answer.content)
+        assert f'"result":{expected_result()},"error":null' in answer.text
+        # What was waited for came from memory, and is the same.
+        assert waited_for.text == answer.text
+        (listed,) = api.get(f"/api/scheduled/{run_id}/executions").json()
+        assert listed["result"] is None and listed["result_bytes"] == size and listed["result_url"] == path
+        daemon.restart()
+    with daemon.client(key) as api:
+        assert api.get(path).content == answer.content
+        head = api.head(path)
+        assert head.status_code == 200 and head.headers["Content-Length"] == answer.headers["Content-Length"]
+
+
+def test_a_large_result_takes_no_memory_while_it_is_sent(own):
+    daemon, key = own
+    with daemon.client(key) as api:
+        run_id = create_large(api, 4_000_000)  # 16 MB
+        path = f"/api/executions/{trigger_large(api, run_id)}"
+    daemon.restart()
+    with daemon.client(key) as api:
+        before = resident_kb(daemon)
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            sizes = list(pool.map(lambda _: len(api.get(path).content), range(12)))
+        assert min(sizes) == max(sizes) > 16_000_000
+        if "asan" not in BINARY:
+            assert resident_kb(daemon) < before + 8 * 1024
+
+
+def test_files_of_results_go_with_the_history(own):
+    daemon, key = own
+    with daemon.client(key) as api:
+        run_id = create_large(api, ROWS)
+        for _ in range(8):
+            newest = trigger_large(api, run_id)
+        create(api, model_name="line", parameters=rows(1))  # a commit that is flushed
+        wait_for(lambda: len(result_files(daemon)) <= 4, "the bound")
+        kept = api.get(f"/api/scheduled/{run_id}/executions").json()
+        assert len(result_files(daemon)) >= len(kept)
+        assert kept[0]["execution_id"] == newest
+        for execution in kept:
+            assert len(api.get(execution["result_url"]).content) > execution["result_bytes"]
+
+
+def test_what_a_kill_leaves_behind_is_cleared_away(own):
+    daemon, key = own
+    with daemon.client(key) as api:
+        execution_id = trigger_large(api, create_large(api, ROWS))
+    daemon.kill()
+    folder = daemon.folder / "orrery.db-results"
+    (name,) = result_files(daemon)
+    (folder / "00000000000000ff.json").write_text("{}")  # written, and never recorded
+    (folder / (name + ".part")).write_text("{")
+    (folder / "README").write_text("somebody's")
+    daemon.start()
+    assert set(result_files(daemon)) == {name, "README"}
+    with daemon.client(key) as api:
+        assert expected_result() in api.get(f"/api/executions/{execution_id}").text
+
+
+def test_a_backup_has_the_results_and_a_restore_brings_them_back(own, tmp_path):
+    daemon, key = own
+    backup = tmp_path / "backup.db"
+
+    def orrery(*arguments):
+        subprocess.run([BINARY, *map(str, arguments)], check=True, capture_output=True, timeout=LIMIT_S)
+
+    with daemon.client(key) as api:
+        run_id = create_large(api, ROWS)
+        path = f"/api/executions/{trigger_large(api, run_id)}"
+        before = api.get(path).content
+        orrery("backup", backup, "--db", daemon.db)
+        kept = result_files(daemon)
+        for _ in range(6):
+            trigger_large(api, run_id)  # retention removes the first
+        assert api.get(path).status_code == 404
+        later = result_files(daemon)
+    assert daemon.stop() == 0
+    assert {file.name for file in (tmp_path / "backup.db-results").iterdir()} == set(kept)
+    orrery("restore", backup, "--db", daemon.db)
+    daemon.start()
+    assert result_files(daemon) == kept
+    assert {file.name for file in (daemon.folder / "orrery.db.before-restore-results").iterdir()} <= set(later)
+    with daemon.client(key) as api:
+        assert api.get(path).content == before

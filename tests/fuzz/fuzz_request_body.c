@@ -65,6 +65,20 @@ static void decode_others(const struct body *body, struct arena *arena) {
     ASSERT(problems.count > 0 || backfill.from.us < backfill.to.us);
 }
 
+/* A member's text, as it is and without white space, is what the parser made of it. */
+static void check_text_of_member(const struct body *body, yyjson_val *key, struct arena *arena) {
+    yyjson_val *value = yyjson_obj_iter_get_val(key);
+    size_t span_bytes;
+    const char *span = body_member_span(body, yyjson_get_str(key), &span_bytes);
+    const char *compact = body_member_text(body, yyjson_get_str(key), arena);
+    yyjson_doc *as_written = yyjson_read(span, span_bytes, YYJSON_READ_NUMBER_AS_RAW);
+    yyjson_doc *again = yyjson_read(compact, strlen(compact), YYJSON_READ_NUMBER_AS_RAW);
+    ASSERT(as_written != NULL && yyjson_equals(yyjson_doc_get_root(as_written), value));
+    ASSERT(again != NULL && yyjson_equals(yyjson_doc_get_root(again), value));
+    yyjson_doc_free(as_written);
+    yyjson_doc_free(again);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size_bytes) {
     struct arena arena = {0};
     struct error err;
@@ -78,11 +92,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size_bytes) {
         decode(&body, true, &arena);
         decode(&body, false, &arena);
         decode_others(&body, &arena);
-        yyjson_doc *again = NULL;
-        const char *compact = body_text(&body, &arena);
-        again = yyjson_read(compact, strlen(compact), YYJSON_READ_NUMBER_AS_RAW);
-        ASSERT(again != NULL && yyjson_equals(yyjson_doc_get_root(again), body.root));
-        yyjson_doc_free(again);
+        yyjson_obj_iter iterator = yyjson_obj_iter_with(body.root);
+        for (yyjson_val *key; (key = yyjson_obj_iter_next(&iterator)) != NULL;) {
+            check_text_of_member(&body, key, &arena);
+        }
         body_fini(&body);
     } else {
         ASSERT(err.kind == ERROR_MALFORMED || err.kind == ERROR_TOO_LARGE);

@@ -47,6 +47,23 @@ def endless():
          [constant("true", TensorProto.BOOL, True)])
 
 
+def rounds():
+    """Counts as far as it is told: quick or as slow as one likes."""
+    scalar = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Add", ["count", "one"], ["count_out"]),
+         helper.make_node("Identity", ["go"], ["go_on"])],
+        "body",
+        [scalar("i", TensorProto.INT64, []), scalar("go", TensorProto.BOOL, []),
+         scalar("count", TensorProto.FLOAT, [])],
+        [scalar("go_on", TensorProto.BOOL, []), scalar("count_out", TensorProto.FLOAT, [])])
+    save("rounds",
+         [helper.make_node("Squeeze", ["rounds"], ["times"]),
+          helper.make_node("Loop", ["times", "", "zero"], ["y"], body=body)],
+         [scalar("rounds", TensorProto.INT64, [1])], [floats("y", [])],
+         [constant("zero", TensorProto.FLOAT, 0.0), constant("one", TensorProto.FLOAT, 1.0)])
+
+
 def picky():
     """Fails at run time for any number of rows but 2: it is no mistake of the signature."""
     save("picky", [helper.make_node("Reshape", ["x", "shape"], ["y"])],
@@ -76,5 +93,6 @@ def zipmap():
 
 line()
 endless()
+rounds()
 picky()
 zipmap()

@@ -1,6 +1,7 @@
 #include "store/sqlite/copies.h"
 
 #include "base/text.h"
+#include "store/results.h"
 #include "store/sqlite/connection.h"
 #include "store/sqlite/lock.h"
 #include "store/sqlite/schema.h"
@@ -80,6 +81,12 @@ static bool flush_file(const char *path, struct error *err) {
 
 static bool refuse_existing(const char *path, struct error *err) {
     return error_set(err, ERROR_CONFLICT, "%s is there already; give the name of a new file", path);
+}
+
+static bool refuse_partial(const char *path, struct error *err) {
+    return error_set(err, ERROR_CONFLICT,
+                     "%s is there: another backup is going on, or was interrupted; then remove it",
+                     path);
 }
 
 /* --- copying ----------------------------------------------------------------------------------------- */
@@ -212,9 +219,7 @@ static bool copy_store(const char *path, const char *target, copy_progress *prog
     int fd = open(target, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     bool ok = fd >= 0;
     if (!ok && errno == EEXIST) {
-        error_set(err, ERROR_CONFLICT,
-                  "%s is there: another backup is going on, or was interrupted; then remove it",
-                  target);
+        refuse_partial(target, err);
     } else if (!ok) {
         error_set_errno(err, ERROR_STORE, errno, "cannot make %s", target);
     }
@@ -242,17 +247,79 @@ static bool rename_to_new(const char *from, const char *to, struct error *err) {
            error_set_errno(err, ERROR_STORE, errno, "cannot rename %s to %s", from, to);
 }
 
+/* --- results in files -------------------------------------------------------------------------------- */
+
+struct copied {
+    struct sqlite_connection connection;
+    bool failed;
+};
+
+static bool is_referred_to(void *context, int64_t execution_key) {
+    struct copied *copied = context;
+    char sql[96];
+    int64_t found = 1;
+    struct error ignored;
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM result_files WHERE execution_key = %lld",
+             (long long)execution_key);
+    copied->failed =
+        copied->failed || !sqlite_query_integer(&copied->connection, sql, &found, &ignored);
+    return copied->failed || found > 0;
+}
+
+/* Removes the files that are not of the copied store. One of before results had files has none. */
+static bool sweep_copied(const char *copy, const char *folder, struct error *err) {
+    struct copied copied = {.failed = false};
+    int64_t version = 0;
+    if (!exists(folder)) {
+        return true;
+    }
+    if (!open_plain(&copied.connection, copy, SQLITE_OPEN_READONLY, err)) {
+        return false;
+    }
+    bool ok = schema_read_version(&copied.connection, &version, err);
+    ok = ok &&
+         (version < SCHEMA_WITH_RESULT_FILES ? (results_remove_folder(folder), true)
+                                             : results_sweep(folder, is_referred_to, &copied, err));
+    sqlite_connection_close(&copied.connection);
+    return ok;
+}
+
+/* Copies a store with the files of its results, which are copied before and after it: before, because retention may
+ * remove them meanwhile, and after, because new ones come. `results` is where they go. */
+static bool copy_with_results(const char *path, const char *target, const char *results,
+                              copy_progress *progress, struct error *err) {
+    char *from CLEANUP(free_pointer) = results_folder(path);
+    if (!results_copy(from, results, err) || !copy_store(path, target, progress, err)) {
+        return false;
+    }
+    if (!results_copy(from, results, err) || !sweep_copied(target, results, err)) {
+        remove_with_its_logs(target);
+        return false;
+    }
+    return true;
+}
+
 bool sqlite_backup(const char *location, const char *file, copy_progress *progress,
                    struct error *err) {
     if (exists(file)) {
         return refuse_existing(file, err);
     }
+    char *path CLEANUP(free_pointer) = sqlite_real_path(location);
     char *partial CLEANUP(free_pointer) = with_ending(file, ".partial");
-    if (!copy_store(location, partial, progress, err)) {
+    char *results CLEANUP(free_pointer) = results_folder(file);
+    if (exists(results)) {
+        return refuse_existing(results, err);
+    }
+    if (exists(partial)) {
+        return refuse_partial(partial, err);
+    }
+    if (!copy_with_results(path, partial, results, progress, err)) {
+        results_remove_folder(results);
         return false;
     }
     if (!rename_to_new(partial, file, err)) {
         unlink(partial);
+        results_remove_folder(results);
         return false;
     }
     return sqlite_flush_folder_of(file, err);
@@ -263,8 +330,19 @@ bool sqlite_backup(const char *location, const char *file, copy_progress *progre
 static bool stage(const char *path, const char *file, copy_progress *progress, struct error *err) {
     char *partial CLEANUP(free_pointer) = with_ending(path, ".restore-partial");
     char *staged CLEANUP(free_pointer) = with_ending(path, ".restore");
+    char *results CLEANUP(free_pointer) = results_folder(staged);
+    char *real_file CLEANUP(free_pointer) = sqlite_real_path(file);
+    char *own_results CLEANUP(free_pointer) = results_folder(path);
     remove_with_its_logs(partial); /* of a command that was killed */
-    if (!copy_store(file, partial, progress, err)) {
+    results_remove_folder(results);
+    if (!copy_with_results(real_file, partial, results, progress, err)) {
+        results_remove_folder(results);
+        return false;
+    }
+    /* An empty folder, too, takes the place of the one that goes. */
+    if (exists(own_results) && !exists(results) && mkdir(results, 0700) != 0) {
+        error_set_errno(err, ERROR_STORE, errno, "cannot make the folder %s", results);
+        remove_with_its_logs(partial);
         return false;
     }
     if (rename(partial, staged) != 0) {
@@ -356,6 +434,26 @@ static bool keep_old(const char *location, const char *kept, struct error *err) 
            error_set_errno(err, ERROR_STORE, errno, "cannot keep %s as %s", location, kept);
 }
 
+/* The staged results become the store's; those of the store that goes stay beside it. Each of the steps can be done
+ * again. */
+static bool take_results(const char *path, const char *staged, const char *kept,
+                         struct error *err) {
+    char *own CLEANUP(free_pointer) = results_folder(path);
+    char *coming CLEANUP(free_pointer) = results_folder(staged);
+    char *going CLEANUP(free_pointer) = results_folder(kept);
+    if (!exists(coming)) {
+        return true;
+    }
+    if (exists(own)) {
+        results_remove_folder(going);
+        if (rename(own, going) != 0) {
+            return error_set_errno(err, ERROR_STORE, errno, "cannot keep %s as %s", own, going);
+        }
+    }
+    return rename(coming, own) == 0 ||
+           error_set_errno(err, ERROR_STORE, errno, "cannot rename %s to %s", coming, own);
+}
+
 bool sqlite_take_restore(const char *path, struct error *err) {
     char *staged CLEANUP(free_pointer) = with_ending(path, ".restore");
     char *kept CLEANUP(free_pointer) = with_ending(path, ".before-restore");
@@ -365,6 +463,9 @@ bool sqlite_take_restore(const char *path, struct error *err) {
     }
     bool has_old = lstat(path, &status) == 0 && status.st_size > 0;
     if (has_old ? !keep_old(path, kept, err) : !move_logs(path, NULL, err)) {
+        return false;
+    }
+    if (!take_results(path, staged, kept, err)) {
         return false;
     }
     if (rename(staged, path) != 0) {

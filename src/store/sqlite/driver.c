@@ -96,6 +96,7 @@ static void session_close(struct store_session *session) {
         sqlite_connection_close(&session->connection);
     }
     store_lock_close(&session->lock);
+    removal_fini(&session->removal);
     free(session->path);
     free(session);
 }
@@ -113,6 +114,7 @@ static bool session_fill(struct store_session *session, bool exclusive,
            /* One that was restored is without a log. */
            (!exclusive || sqlite_execute(&session->connection, "PRAGMA journal_mode = WAL", err)) &&
            read_facts(&session->connection, out_facts, err) &&
+           (!exclusive || removal_sweep(session, err)) &&
            checkpointer_start(&session->checkpointer, &session->connection, session->path,
                               exclusive, err);
 }
@@ -125,11 +127,13 @@ static bool session_open(const struct store_options *options, struct store_sessi
     struct store_session *session = must_alloc_zeroed(1, sizeof *session);
     session->lock.fd = -1;
     session->path = sqlite_real_path(options->location);
+    removal_init(&session->removal, session->path);
     retention_init(&session->retention, options);
     if (!session_fill(session, options->exclusive, out_facts, err)) {
         session_close(session);
         return error_prefix(err, "%s", options->location);
     }
+    out_facts->path = session->path;
     *out_session = session;
     return true;
 }

@@ -30,6 +30,7 @@ static struct execution read_execution(sqlite3_stmt *row, struct arena *arena) {
         .backfill_key = sqlite_integer(row, 21),
         .timeout = {sqlite_integer(row, 23)},
         .not_before = sqlite_time(row, 24),
+        .result_file_bytes = (uint64_t)sqlite_integer(row, 25),
     };
     const void *digest = sqlite3_column_blob(row, 13);
     execution.has_model_digest = sqlite3_column_bytes(row, 13) == MODEL_DIGEST_BYTES;

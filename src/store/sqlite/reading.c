@@ -28,12 +28,13 @@
     " coalesce(o.status, a.status), coalesce(o.started_at, a.started_at), o.finished_at,"          \
     " o.duration_us, f.version, f.digest, o.error_type, o.error_message, o.blocked_by,"            \
     " o.missed_from, o.missed_to, o.missed_count, o.result, e.backfill_key, a.model_version,"      \
-    " a.timeout_us, a.not_before"
+    " a.timeout_us, a.not_before, r.size_bytes"
 #define EXECUTION_TABLES                                                                           \
     " CROSS JOIN models m ON m.key = e.model_key"                                                  \
     " LEFT JOIN outcomes o ON o.execution_key = e.key"                                             \
     " LEFT JOIN active a ON a.execution_key = e.key"                                               \
-    " LEFT JOIN model_files f ON f.key = o.model_file_key"
+    " LEFT JOIN model_files f ON f.key = o.model_file_key"                                         \
+    " LEFT JOIN result_files r ON r.execution_key = e.key"
 
 /* Columns in the order in which read_backfill takes them. */
 #define BACKFILL_COLUMNS                                                                           \

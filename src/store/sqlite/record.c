@@ -94,11 +94,19 @@ static bool insert_active(struct store_session *session, int64_t run_key,
         value_time(execution->not_before), value_text(parameters));
 }
 
+/* `result_file_bytes` other than 0: the result is in a file. */
 static bool insert_outcome(struct store_session *session, const struct execution *execution,
-                           struct error *err) {
+                           uint64_t result_file_bytes, struct error *err) {
     int64_t model_file_key;
-    if (!sqlite_intern_model_file(session, execution, &model_file_key, err)) {
+    if (!sqlite_intern_model_file(session, execution, &model_file_key, err) ||
+        (result_file_bytes > 0 && !sqlite_run_bound(&session->connection, WRITE_INSERT_RESULT_FILE,
+                                                    err, value_integer(execution->key),
+                                                    value_integer((int64_t)result_file_bytes)))) {
         return false;
+    }
+    const char *result = result_file_bytes > 0 ? NULL : execution->result;
+    if (result_file_bytes > 0) {
+        retention_note_file(&session->retention, result_file_bytes);
     }
     bool missed = execution->status == EXECUTION_MISSED;
     return sqlite_run_bound(
@@ -109,7 +117,7 @@ static bool insert_outcome(struct store_session *session, const struct execution
         value_text(execution->error_message), value_key(execution->blocked_by),
         value_time(missed ? execution->missed_from : WALL_TIME_NONE),
         value_time(missed ? execution->missed_to : WALL_TIME_NONE),
-        value_key(missed ? (int64_t)execution->missed_count : 0), value_text(execution->result));
+        value_key(missed ? (int64_t)execution->missed_count : 0), value_text(result));
 }
 
 static bool set_last_run(struct store_session *session, int64_t run_key, struct wall_time last_run,
@@ -227,7 +235,7 @@ static enum store_applied insert_executions(struct store_session *session,
             return applied;
         }
         bool ok = execution_status_is_final(execution->status)
-                      ? insert_outcome(session, execution, &write->err)
+                      ? insert_outcome(session, execution, 0, &write->err)
                       : insert_active(session, write->run_key, execution, parameters, &write->err);
         if (!ok) {
             return sqlite_broken(session);
@@ -309,7 +317,7 @@ static bool move_on(struct store_session *session, struct store_write *write, st
     if (finished != NULL) {
         bool found;
         if (!delete_active(session, finished->key, &found, err) ||
-            !insert_outcome(session, finished, err)) {
+            !insert_outcome(session, finished, write->result_file_bytes, err)) {
             return false;
         }
         ledger->last_run = later(ledger->last_run, finished->started_at);
@@ -402,7 +410,7 @@ enum store_applied sqlite_apply_finish(struct store_session *session, struct sto
     if (!found) {
         return refuse(write, ERROR_NOT_FOUND, "there is no such execution under way");
     }
-    if (!insert_outcome(session, execution, &write->err) ||
+    if (!insert_outcome(session, execution, write->result_file_bytes, &write->err) ||
         (!wall_time_is_none(execution->started_at) &&
          !set_last_run(session, execution->run_key, execution->started_at, &write->err))) {
         return sqlite_broken(session);

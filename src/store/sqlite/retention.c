@@ -14,6 +14,7 @@ enum {
     STEP_UNITS_MINIMUM = 256 * ROW_UNITS,
     STEP_UNITS_MAXIMUM = 2048 * UNITS_PER_WRITE,
     WRITES_UNTIL_SIZED = 1024,
+    ROWS_WITH_FILES = 2, /* to remove at once, while results are in files */
 };
 
 /* A sweep for age begins when something is older than its bound by this, or by a 64th of the bound. */
@@ -31,6 +32,11 @@ void retention_init(struct retention *retention, const struct store_options *opt
 void retention_note_write(struct retention *retention) {
     retention->writes++;
     retention->writes_unsized++;
+}
+
+void retention_note_file(struct retention *retention, uint64_t size_bytes) {
+    uint64_t pages = size_bytes / 4096;
+    retention->writes_unsized += (uint32_t)MIN_OF(pages, (uint64_t)WRITES_UNTIL_SIZED);
 }
 
 void retention_note_chain(struct retention *retention, int64_t run_key, uint64_t execution_count) {
@@ -66,6 +72,7 @@ static bool commit(struct store_session *session, struct error *err) {
         return false;
     }
     session->retention.failing = false;
+    removal_settle(&session->removal, true);
     return true;
 }
 
@@ -143,12 +150,30 @@ static bool want_sweep(struct store_session *session, struct wall_time now, stru
     return true;
 }
 
+/* The results' files of what is removed: their references go in this transaction, they themselves later. */
+static bool drop_range_results(struct store_session *session, int64_t from_key, int64_t to_key,
+                               struct error *err) {
+    for (;;) {
+        int64_t key;
+        if (!find_integer(session, WRITE_FIND_RANGE_RESULT_FILES, &key, err,
+                          value_integer(from_key), value_integer(to_key))) {
+            return false;
+        }
+        if (key == 0) {
+            return true;
+        }
+        if (!removal_drop(session, key, err)) {
+            return false;
+        }
+    }
+}
+
 /* Removes what has ended in [from, to]. */
 static bool remove_range(struct store_session *session, int64_t from_key, int64_t to_key,
                          struct error *err) {
     const size_t steps[] = {WRITE_ADD_RANGE_TO_TOTALS, WRITE_DELETE_RANGE_OUTCOMES,
                             WRITE_DELETE_RANGE};
-    if (!begin_relaxed(session, err)) {
+    if (!begin_relaxed(session, err) || !drop_range_results(session, from_key, to_key, err)) {
         return false;
     }
     for (size_t i = 0; i < COUNT_OF(steps); i++) {
@@ -198,9 +223,20 @@ static bool sweep(struct store_session *session, struct wall_time now, int64_t *
                   struct error *err) {
     struct retention *retention = &session->retention;
     int64_t row_count = MAX_OF(*units / ROW_UNITS, 1);
-    *units = 0;
     int64_t end_key;
     int64_t last_key;
+    int64_t any_file = 0;
+    if (retention->sweeping_bytes &&
+        !find_integer_by(session, WRITE_FIND_ANY_RESULT_FILE, &any_file, err, NULL, 0)) {
+        return false;
+    }
+    /* Where few executions may be all that is too much, no more than that are to go. */
+    if (any_file != 0) {
+        row_count = MIN_OF(row_count, (int64_t)ROWS_WITH_FILES);
+        *units -= row_count * ROW_UNITS;
+    } else {
+        *units = 0;
+    }
     if (!find_sweep_end(session, now, &end_key, err) ||
         !find_integer(session, WRITE_FIND_SWEEP_STEP, &last_key, err,
                       value_integer(retention->sweep_key), value_integer(end_key),
@@ -292,7 +328,8 @@ struct removed {
 /* Removes one and gives the one before it; 0: there is none. */
 static bool remove_one(struct store_session *session, int64_t *key, struct removed *removed,
                        struct error *err) {
-    struct sqlite_value value = value_integer(*key);
+    int64_t execution_key = *key;
+    struct sqlite_value value = value_integer(execution_key);
     sqlite3_stmt *row;
     bool found;
     if (!sqlite_find_bound(&session->connection, WRITE_FIND_ENDED, &row, &found, err, value)) {
@@ -309,7 +346,8 @@ static bool remove_one(struct store_session *session, int64_t *key, struct remov
     removed->duration_us[status] += sqlite_integer(row, 2);
     removed->missed_slots[status] += sqlite_integer(row, 3);
     sqlite3_reset(row);
-    return sqlite_run_bound(&session->connection, WRITE_DELETE_OUTCOME, err, value) &&
+    return removal_drop(session, execution_key, err) &&
+           sqlite_run_bound(&session->connection, WRITE_DELETE_OUTCOME, err, value) &&
            sqlite_run_bound(&session->connection, WRITE_DELETE_EXECUTION, err, value);
 }
 
@@ -393,6 +431,7 @@ bool retention_step(struct store_session *session, struct wall_time now) {
     bool ok = step(session, now, &err);
     if (!ok) {
         sqlite_rollback(&session->connection);
+        removal_settle(&session->removal, false);
         retention->chain = (struct retention_chain){0};
         if (!retention->failing) {
             log_event(LOG_WARNING, "retention_failed", LOG_FAILURE(&err));

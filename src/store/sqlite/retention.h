@@ -52,6 +52,8 @@ void retention_init(struct retention *retention, const struct store_options *opt
 
 /* A write was carried out; the record of an execution made the chain of `run_key` about so long. */
 void retention_note_write(struct retention *retention);
+/* A result of so many bytes got a file: a few large ones are as much as many small executions. */
+void retention_note_file(struct retention *retention, uint64_t size_bytes);
 void retention_note_chain(struct retention *retention, int64_t run_key, uint64_t execution_count);
 
 /* Does a step, if there is something to do; true if there may be more. */

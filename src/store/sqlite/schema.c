@@ -353,10 +353,16 @@ static const char version_2[] =
     " LEFT JOIN outcomes o ON o.execution_key = e.key"
     " LEFT JOIN active a ON a.execution_key = e.key"
     " LEFT JOIN model_files f ON f.key = o.model_file_key;";
+
+static const char version_3[] =
+    /* Results that are not in `outcomes` but in a file of their own beside the store. */
+    "CREATE TABLE result_files ("
+    " execution_key INTEGER PRIMARY KEY,"
+    " size_bytes INTEGER NOT NULL) STRICT;";
 /* clang-format on */
 
 /* Entry n leads from version n to version n + 1. An entry that was released is never changed. */
-static const char *const migrations[] = {version_1, version_2};
+static const char *const migrations[] = {version_1, version_2, version_3};
 
 int64_t schema_newest_version(void) { return COUNT_OF(migrations); }
 

@@ -12,6 +12,7 @@
  *   active      the few executions that have not ended, queued or running, and with what they run: as their run was
  *               when they were recorded. Their parameters are the run's as long as these stay the same.
  *   outcomes    how an execution ended, inserted once.
+ *   result_files   which outcomes' results are in files beside the store (store/results.h), and how large
  *
  * An execution is in exactly one of `active` and `outcomes`. A firing appends to executions and active and moves
  * run_state; its end appends to outcomes and takes it out of active.
@@ -31,6 +32,9 @@
 
 /* "orry": tells an orrery store from any other SQLite file (PRAGMA application_id). */
 enum { SCHEMA_APPLICATION_ID = 0x6f727279 };
+
+/* The first version that has the table result_files. */
+enum { SCHEMA_WITH_RESULT_FILES = 3 };
 
 /* The version that this program writes. */
 int64_t schema_newest_version(void);

@@ -7,6 +7,7 @@
 #include "store/sqlite/connection.h"
 #include "store/sqlite/intern.h"
 #include "store/sqlite/lock.h"
+#include "store/sqlite/removal.h"
 #include "store/sqlite/retention.h"
 
 struct store_session {
@@ -15,6 +16,7 @@ struct store_session {
     struct sqlite_connection connection;
     struct checkpointer checkpointer;
     struct retention retention;
+    struct removal removal;
     struct wall_time now; /* of the transaction */
     struct intern_cache owners;
     struct intern_cache models;

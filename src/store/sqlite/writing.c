@@ -101,12 +101,22 @@ const char *const sqlite_writing_sql[] = {
         " model_file_key, error_type, error_message, blocked_by, missed_from, missed_to,"
         " missed_count, result) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
 
+    [WRITE_INSERT_RESULT_FILE] =
+        "INSERT INTO result_files (execution_key, size_bytes) VALUES (?1, ?2)",
+    [WRITE_FIND_RESULT_FILE] = "SELECT 1 FROM result_files WHERE execution_key = ?1",
+    [WRITE_FIND_ANY_RESULT_FILE] = "SELECT 1 FROM result_files LIMIT 1",
+    [WRITE_FIND_RANGE_RESULT_FILES] =
+        "SELECT e.key FROM result_files f CROSS JOIN executions e ON e.key = f.execution_key"
+        " WHERE f.execution_key BETWEEN ?1 AND ?2 AND " MAY_BE_REMOVED,
+    [WRITE_DELETE_RESULT_FILE] = "DELETE FROM result_files WHERE execution_key = ?1",
+
     [WRITE_FIND_OLDEST] = "SELECT min(key) FROM executions WHERE key >= ?1",
     [WRITE_FIND_NEWEST] = "SELECT max(key) FROM executions",
     [WRITE_FIND_SWEEP_STEP] =
         "SELECT max(key) FROM"
         " (SELECT key FROM executions WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT ?3)",
     [WRITE_MEASURE] = "SELECT (p.page_count - f.freelist_count) * s.page_size"
+                      " + (SELECT coalesce(sum(size_bytes), 0) FROM result_files)"
                       " FROM pragma_page_count p, pragma_freelist_count f, pragma_page_size s",
     [WRITE_MEASURE_RUNS] = "SELECT coalesce(sum(length(parameters)), 0) + 512 * count(*) FROM runs",
     [WRITE_ADD_RANGE_TO_TOTALS] =
@@ -171,7 +181,11 @@ bool sqlite_begin(struct store_session *session, struct wall_time now, struct er
 }
 
 bool sqlite_commit(struct store_session *session, struct error *err) {
-    return sqlite_run_plain(session, WRITE_COMMIT, err);
+    if (!sqlite_run_plain(session, WRITE_COMMIT, err)) {
+        return false;
+    }
+    removal_carry_out(&session->removal);
+    return true;
 }
 
 void sqlite_roll_back_batch(struct store_session *session) {

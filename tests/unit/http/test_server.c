@@ -2,24 +2,30 @@
 
 #include "base/text.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <arpa/inet.h>
 #include <cmocka.h>
 
-enum { BODY_MAXIMUM = 100 * 1024, ANSWER_BYTES = 256 * 1024 };
+enum { BODY_MAXIMUM = 400 * 1024, ANSWER_BYTES = 256 * 1024, SMALL_REQUESTS = 16 };
 
 /* --- a server that says what it heard ------------------------------------------------------------ */
 
 static struct http_server *server;
 static pthread_t helper;
 static _Atomic int answered_status;
+static _Atomic int newest_file;
+static _Atomic int small_count;
+static _Atomic int released_count;
+static char file_bytes[ANSWER_BYTES];
 
 static void answer_step(struct http_request *request) {
     char *body = arena_printf(&request->arena, "continued %s", request->path);
@@ -41,8 +47,62 @@ static bool append_query(void *context, const char *name, const char *value) {
     return true;
 }
 
+/* /file/N: "[", a file of N bytes, "]". /short/N: one that is said to be a byte longer than it is. */
+static void answer_with_file(struct http_request *request, uint64_t size_bytes, bool is_short) {
+    int file = memfd_create("answer", MFD_CLOEXEC);
+    assert_true(file > 0);
+    for (uint64_t i = 0; i < size_bytes; i++) {
+        file_bytes[i] = (char)('a' + i % 23);
+    }
+    assert_int_equal(write(file, file_bytes, size_bytes), (ssize_t)size_bytes);
+    newest_file = file;
+    http_answer_file(request, 200, "text/plain", "[", file, size_bytes + (is_short ? 1 : 0), "]");
+}
+
+static void release(void *memory, size_t size_bytes) {
+    assert_int_equal(size_bytes, 5);
+    free(memory);
+    atomic_fetch_add(&released_count, 1);
+}
+
+static bool answer_special(struct http_request *request) {
+    const char *path = request->path;
+    if (strncmp(path, "/file/", 6) == 0 || strncmp(path, "/short/", 7) == 0) {
+        answer_with_file(request, strtoull(strrchr(path, '/') + 1, NULL, 10), path[1] == 's');
+        return true;
+    }
+    if (strcmp(path, "/slow") == 0) { /* until others were answered */
+        while (atomic_load(&small_count) < SMALL_REQUESTS) {
+            usleep(1000);
+        }
+        char *said = arena_printf(&request->arena, "%zu %s", request->body_bytes,
+                                  http_header(request, "X-Said"));
+        http_answer(request, 200, "text/plain", said, strlen(said));
+        return true;
+    }
+    if (strcmp(path, "/kept") == 0) {
+        char *kept = must_strdup("kept!");
+        http_keep(request, kept, 5, release);
+        http_answer(request, 200, "text/plain", kept, 5);
+        return true;
+    }
+    if (strcmp(path, "/reserve") == 0) {
+        const size_t sizes[] = {ANSWERS_BYTES_MAXIMUM + (size_t)5, 2 << 20, 100};
+        char *said = arena_strdup(&request->arena, "nnn");
+        for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+            said[i] = http_reserve_answer(request, sizes[i]) ? 'y' : 'n';
+        }
+        http_answer(request, 200, "text/plain", said, 3);
+        return true;
+    }
+    return false;
+}
+
 static void handle(struct http_request *request, void *context) {
     (void)context;
+    if (answer_special(request)) {
+        return;
+    }
     if (request->is_late && strcmp(request->path, "/open") != 0) {
         http_answer(request, 503, "text/plain", "late", 4);
         return;
@@ -192,6 +252,106 @@ static void answers_may_come_from_another_thread(void **state) {
     close(fd);
 }
 
+/* The connection's memory goes a moment after its answer. */
+static bool soon(bool (*is_so)(void)) {
+    for (int i = 0; i < 2000 && !is_so(); i++) {
+        usleep(1000);
+    }
+    return is_so();
+}
+
+static bool file_is_closed(void) { return fcntl(atomic_load(&newest_file), F_GETFD) < 0; }
+
+static void a_file_is_sent_between_two_texts_and_closed(void **state) {
+    (void)state;
+    static const char *const paths[] = {"/file/0", "/file/1", "/file/65536", "/file/200000"};
+    for (size_t i = 0; i < COUNT_OF(paths); i++) {
+        int fd = dial();
+        char request[128];
+        snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", paths[i]);
+        size_t size_bytes = (size_t)strtoull(paths[i] + 6, NULL, 10);
+        const char *body = body_of(ask(fd, request));
+        assert_int_equal(strlen(body), size_bytes + 2);
+        assert_true(body[0] == '[' && body[size_bytes + 1] == ']');
+        assert_memory_equal(body + 1, file_bytes, size_bytes);
+        assert_true(soon(file_is_closed));
+        /* And the connection goes on. */
+        assert_string_equal(body_of(ask(fd, LINE("GET", "/") "\r\n")), "GET / 0 ");
+        close(fd);
+    }
+}
+
+static void a_file_that_is_too_short_ends_the_connection(void **state) {
+    (void)state;
+    int fd = dial();
+    static const char request[] = LINE("GET", "/short/100") "\r\n";
+    char byte;
+    send_all(fd, request, sizeof request - 1);
+    while (recv(fd, &byte, 1, 0) > 0) {
+        assert_int_not_equal(byte, ']'); /* what would make it look whole */
+    }
+    close(fd);
+    assert_true(soon(file_is_closed));
+}
+
+static void send_large(int fd, const char *path) {
+    char head[200];
+    size_t size_bytes = LARGE_BODY_BYTES + 1;
+    snprintf(head, sizeof head,
+             "POST %s HTTP/1.1\r\nHost: x\r\nX-Said: hello\r\nContent-Length: %zu\r\n\r\n", path,
+             size_bytes);
+    char *body = must_alloc_zeroed(1, size_bytes);
+    send_all(fd, head, strlen(head));
+    send_all(fd, body, size_bytes);
+    free(body);
+}
+
+static void a_large_body_keeps_nobody_waiting(void **state) {
+    (void)state;
+    int large = dial();
+    int small[SMALL_REQUESTS]; /* on all of the server's threads */
+    send_large(large, "/slow");
+    for (size_t i = 0; i < COUNT_OF(small); i++) {
+        small[i] = dial();
+        assert_string_equal(body_of(ask(small[i], LINE("GET", "/") "\r\n")), "GET / 0 ");
+        atomic_fetch_add(&small_count, 1);
+        close(small[i]);
+    }
+    char expected[40];
+    snprintf(expected, sizeof expected, "%d hello", LARGE_BODY_BYTES + 1);
+    assert_string_equal(body_of(receive(large, true)), expected);
+    /* It may be deferred, too, and the connection goes on. */
+    for (int i = 0; i < 5; i++) {
+        send_large(large, "/defer");
+        assert_string_equal(body_of(receive(large, true)), "from elsewhere");
+        send_large(large, "/continue");
+        assert_string_equal(body_of(receive(large, true)), "continued /continue");
+    }
+    assert_string_equal(body_of(ask(large, LINE("GET", "/") "\r\n")), "GET / 0 ");
+    close(large);
+}
+
+static bool two_are_released(void) { return atomic_load(&released_count) >= 2; }
+
+static void what_is_kept_goes_with_the_request(void **state) {
+    (void)state;
+    int fd = dial();
+    for (int i = 0; i < 2; i++) {
+        assert_string_equal(body_of(ask(fd, LINE("GET", "/kept") "\r\n")), "kept!");
+    }
+    close(fd);
+    assert_true(soon(two_are_released));
+}
+
+static void large_answers_have_a_bound_together_and_one_is_always_let_in(void **state) {
+    (void)state;
+    int fd = dial();
+    for (int i = 0; i < 3; i++) {
+        assert_string_equal(body_of(ask(fd, LINE("GET", "/reserve") "\r\n")), "yny");
+    }
+    close(fd);
+}
+
 static void a_body_may_come_in_chunks(void **state) {
     (void)state;
     int fd = dial();
@@ -290,7 +450,7 @@ static void a_body_that_is_far_too_large_is_refused_at_once(void **state) {
     assert_int_equal(strncmp(answer, "HTTP/1.1 413", 12), 0);
     assert_closed(fd);
     fd = dial();
-    answer = ask(fd, LINE("POST", "/") "Expect: 100-continue\r\nContent-Length: 200000\r\n\r\n");
+    answer = ask(fd, LINE("POST", "/") "Expect: 100-continue\r\nContent-Length: 500000\r\n\r\n");
     assert_int_equal(strncmp(answer, "HTTP/1.1 413", 12), 0);
     assert_closed(fd);
 }
@@ -371,6 +531,11 @@ int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_requests_share_a_connection),
         cmocka_unit_test(answers_may_come_from_another_thread),
+        cmocka_unit_test(a_file_is_sent_between_two_texts_and_closed),
+        cmocka_unit_test(a_file_that_is_too_short_ends_the_connection),
+        cmocka_unit_test(a_large_body_keeps_nobody_waiting),
+        cmocka_unit_test(what_is_kept_goes_with_the_request),
+        cmocka_unit_test(large_answers_have_a_bound_together_and_one_is_always_let_in),
         cmocka_unit_test(a_body_may_come_in_chunks),
         cmocka_unit_test(a_head_gets_the_header_alone),
         cmocka_unit_test(pipelined_requests_are_answered_in_order),

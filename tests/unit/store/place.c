@@ -1,6 +1,7 @@
 #include "place.h"
 
 #include "base/base.h"
+#include "store/results.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -28,6 +29,12 @@ void place_discard(const char *location) {
          (entry = readdir(directory)) != NULL;) { // NOLINT(concurrency-mt-unsafe)
         if (entry->d_name[0] != '.') {
             int failed = unlinkat(dirfd(directory), entry->d_name, 0);
+            if (failed != 0) { /* a folder of results */
+                char path[512];
+                snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+                results_remove_folder(path);
+                failed = access(path, F_OK) == 0;
+            }
             ASSERT(failed == 0);
         }
     }

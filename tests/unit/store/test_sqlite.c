@@ -97,7 +97,7 @@ static void a_new_store_is_private_and_marked(void **state) {
     char row[ROW_BYTES];
     query(path, "SELECT * FROM pragma_application_id, pragma_user_version, pragma_journal_mode",
           row);
-    assert_string_equal(row, "1869771385|2|wal");
+    assert_string_equal(row, "1869771385|3|wal");
     query(path,
           "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND sql NOT LIKE '%STRICT%'"
           " AND name NOT LIKE 'sqlite_%'",
@@ -421,7 +421,7 @@ static void a_store_of_version_1_opens_and_keeps_everything(void **state) {
           " (SELECT count(*) FROM pragma_foreign_key_check),"
           " (SELECT group_concat(execution_count) FROM run_state)",
           row);
-    assert_string_equal(row, "2|ok|0|6,3,1");
+    assert_string_equal(row, "3|ok|0|6,3,1");
     query(path, "SELECT count(*), max(model_version), min(backfill_id) FROM execution_history",
           row);
     assert_string_equal(row, "10|7|-");
