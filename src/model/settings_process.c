@@ -13,7 +13,8 @@
 #include <string.h>
 
 enum { COMMAND_WORDS_MAXIMUM = 256, VARIABLES_MAXIMUM = 256, PATHS_MAXIMUM = 64 };
-#define OUTPUT_BYTES_DEFAULT (UINT64_C(64) << 20)
+/* Checking it as JSON takes several times as much memory for a moment. */
+#define OUTPUT_BYTES_DEFAULT (UINT64_C(16) << 20)
 #define OUTPUT_BYTES_MAXIMUM (UINT64_C(1) << 30)
 #define MEMORY_BYTES_LEAST (UINT64_C(16) << 20)
 

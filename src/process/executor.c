@@ -1,6 +1,5 @@
 #include "process/process.h"
 
-#include "base/json_check.h"
 #include "base/list.h"
 #include "base/mailbox.h"
 #include "observe/log.h"
@@ -16,6 +15,7 @@
 #include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <yyjson.h>
 
 enum {
     EVENTS_AT_ONCE = 64,
@@ -133,16 +133,19 @@ static bool explain_status(const struct child *child, int status, struct error *
 /* Its output as the result: one JSON value, without the space around it. */
 static bool take_result(struct child *child, struct error *err) {
     struct text *output = &child->command.output;
-    struct error reason;
+    yyjson_read_err reason;
     if (output->size_bytes == 0) {
         return error_set(err, ERROR_MODEL_FAILED,
                          "the command wrote nothing on standard output; expected a JSON value");
     }
-    if (!json_check(output->data, output->size_bytes, &reason)) {
+    yyjson_doc *document =
+        yyjson_read_opts(output->data, output->size_bytes, YYJSON_READ_NOFLAG, NULL, &reason);
+    if (document == NULL) {
         return error_set(err, ERROR_MODEL_FAILED,
-                         "what the command wrote on standard output is not JSON: %s",
-                         reason.message);
+                         "what the command wrote on standard output is not JSON: %s at byte %zu",
+                         reason.msg, reason.pos + 1);
     }
+    yyjson_doc_free(document);
     size_t size_bytes = output->size_bytes;
     while (strchr(" \t\r\n", output->data[size_bytes - 1]) != NULL) {
         size_bytes--;

@@ -170,11 +170,11 @@ def test_large_parameters_and_results_pass(api):
     ("failing", "ModelError", "the command ended with status 1: first the  [1mcoefficients are gone"),
     ("later", "ModelUnavailable", "the command ended with status 75"),
     ("crashing", "WorkerCrashed", "the command was killed by signal 11 (Segmentation fault)"),
-    ("chatty", "ModelError", "what the command wrote on standard output is not JSON: something behind the value at "
-                             "byte 10"),
+    ("chatty", "ModelError", "what the command wrote on standard output is not JSON: unexpected content after "
+                             "document at byte 10"),
     ("silent", "ModelError", "the command wrote nothing on standard output; expected a JSON value"),
     ("bounded", "ModelError", "the command wrote more than 100 bytes on standard output"),
-    ("flooding", "ModelError", f"the command wrote more than {64 << 20} bytes on standard output"),
+    ("flooding", "ModelError", f"the command wrote more than {16 << 20} bytes on standard output"),
     ("absent", "ModelUnavailable", "the command ended with status 127: orrery: no-such-program: No such file or "
                                    "directory"),
 ])

@@ -46,7 +46,7 @@ static void what_is_wrong_is_named(void **state) {
         {"{\"max_concurrency\": 1, \"max_concurrency\": 2}",
          "model.json: max_concurrency is given twice"},
         {"{\"backend\": \"triton\"}",
-         "model.json: backend 'triton' is not known; there is onnx, process"},
+         "model.json: backend 'triton' is not known; there is onnx, http, openinference, process"},
         {"{\"backend\": 1}", "model.json: backend is a number, expected a string"},
         {"{\"timeout\": 30}",
          "model.json: timeout is a number, expected a duration such as \"30s\""},

@@ -142,7 +142,7 @@ static void each_failure_has_its_kind_and_its_words(void **state) {
     fails(*state, "true", ERROR_MODEL_FAILED,
           "the command wrote nothing on standard output; expected a JSON value");
     fails(*state, "echo", ERROR_MODEL_FAILED,
-          "what the command wrote on standard output is not JSON: no JSON value at byte 2");
+          "what the command wrote on standard output is not JSON: input data is empty at byte 1");
     fails(*state, "yes", ERROR_MODEL_FAILED,
           "the command wrote more than 1000 bytes on standard output");
 }
