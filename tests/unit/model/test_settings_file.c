@@ -75,7 +75,7 @@ static void a_command_has_its_keys(void **state) {
     assert_null(process->environment[0]);
     assert_null(process->readable[0]);
     assert_false(process->has_network);
-    assert_true(process->output_bytes_maximum == UINT64_C(64) << 20);
+    assert_true(process->output_bytes_maximum == UINT64_C(16) << 20);
     assert_true(process->memory_bytes == 0);
     assert_true(parse(
         "{\"command\": [\"x\"], \"backend\": \"process\", \"environment\": {\"A_1\": \"b=c\"}, "
