@@ -101,11 +101,12 @@ void plan_correct_next_slot(struct plan *plan, int64_t run_key, struct wall_time
     }
 }
 
-void correct_outdated(struct plan *plan) {
+void correct_outdated(struct plan *plan, uint32_t *steps) {
     const struct heap_item *first;
-    while (plan->correcting_count < PLAN_CORRECTING_MAXIMUM &&
+    while (*steps > 0 && plan->correcting_count < PLAN_CORRECTING_MAXIMUM &&
            (first = heap_first(&plan->outdated)) != NULL) {
         struct plan_entry *entry = CONTAINER_OF(first->handle, struct plan_entry, due);
+        --*steps;
         struct plan_record *record = record_new(entry);
         record->corrects = true;
         record->advances = true;
@@ -116,7 +117,7 @@ void correct_outdated(struct plan *plan) {
         room_leave_for_slot(plan, entry);
         entry->recording = true;
         plan->correcting_count++;
-        plan->effects.record(plan->effects.context, record);
+        submit_record(plan, record);
     }
 }
 

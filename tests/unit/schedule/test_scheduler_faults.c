@@ -42,18 +42,22 @@ struct event {
     size_t count;
 };
 
-static bool is_logged(struct bed *bed, const void *with) {
-    (void)bed;
-    const struct event *event = with;
+static size_t count_logged(const struct capture *capture, const char *name) {
     static char text[65536];
-    ssize_t size_bytes = pread(event->capture->file, text, sizeof text - 1, 0);
+    ssize_t size_bytes = pread(capture->file, text, sizeof text - 1, 0);
     assert_true(size_bytes >= 0);
     text[size_bytes] = '\0';
     size_t found = 0;
-    for (const char *at = text; (at = strstr(at, event->name)) != NULL; at++) {
+    for (const char *at = text; (at = strstr(at, name)) != NULL; at++) {
         found++;
     }
-    return found >= event->count;
+    return found;
+}
+
+static bool is_logged(struct bed *bed, const void *with) {
+    (void)bed;
+    const struct event *event = with;
+    return count_logged(event->capture, event->name) >= event->count;
 }
 
 static void wait_until_logged(struct bed *bed, const struct capture *capture, const char *name,
@@ -81,6 +85,29 @@ static void slots_that_the_store_could_not_take_are_recorded_once_when_it_can(vo
     bed_pass(bed, US_PER_SECOND);
     bed_wait_for(bed, run, EXECUTION_SUCCEEDED, 1);
     assert_int_equal(bed_count_all(bed, run), 1);
+}
+
+static void a_store_that_fails_is_told_of_once_and_not_for_each_record(void **state) {
+    struct bed *bed = *state;
+    struct run run = bed_minutely(bed, "line");
+    bed_create(bed, run);
+    struct capture capture;
+    capture_begin(&capture);
+    log_set_level(LOG_INFO);
+    bed_execute(bed, "ALTER TABLE executions RENAME TO away");
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(bed_take(bed_send_trigger(bed, &run, NULL, true)).kind, ERROR_STORE);
+    }
+    bed_execute(bed, "ALTER TABLE away RENAME TO executions");
+    bed_pass(bed, US_PER_SECOND);
+    assert_true(bed_take(bed_send_trigger(bed, &run, NULL, true)).ok);
+    wait_until_logged(bed, &capture, "event=store_recovered", 1);
+    size_t failures = count_logged(&capture, "event=store_failed");
+    size_t errors = count_logged(&capture, "level=error");
+    log_set_level(LOG_DEBUG);
+    capture_end(&capture);
+    assert_int_equal(failures, 1);
+    assert_int_equal(errors, 1);
 }
 
 /* --- an end that takes its time ----------------------------------------------------------------------- */
@@ -393,6 +420,7 @@ static void a_scheduler_without_descriptors_is_not_made(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         SCHEDULER_TEST(slots_that_the_store_could_not_take_are_recorded_once_when_it_can),
+        SCHEDULER_TEST(a_store_that_fails_is_told_of_once_and_not_for_each_record),
         SCHEDULER_TEST(an_outcome_that_the_store_could_not_take_is_written_when_it_can),
         SCHEDULER_TEST(a_result_that_the_store_never_takes_is_dropped_and_said_so),
         SCHEDULER_TEST(an_outcome_without_a_result_that_is_refused_alone_is_tried_again),
