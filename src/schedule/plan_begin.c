@@ -148,6 +148,19 @@ void plan_zones_changed(struct plan *plan, struct wall_time now) {
     }
 }
 
+/* Of retries whose record is still on its way: the disk may have failed for long. */
+static void shift_recording(struct plan *plan, int64_t step_us) {
+    for (size_t i = 0; i < plan->entries.capacity; i++) {
+        struct plan_entry *entry = plan->entries.places[i];
+        struct plan_execution *execution = entry == NULL ? NULL : entry->oldest;
+        for (; execution != NULL; execution = execution_next(execution)) {
+            if (execution->phase == PLAN_RECORDING && !wall_time_is_none(execution->not_before)) {
+                execution->not_before.us += step_us;
+            }
+        }
+    }
+}
+
 void plan_clock_stepped(struct plan *plan, int64_t step_us, struct wall_time now) {
     if (step_us > 0) {
         plan->watched_since = now;
@@ -162,4 +175,5 @@ void plan_clock_stepped(struct plan *plan, int64_t step_us, struct wall_time now
         execution->not_before.us += step_us;
         retries->items[i].rank = time_rank(execution->not_before, execution->terms->priority);
     }
+    shift_recording(plan, step_us);
 }

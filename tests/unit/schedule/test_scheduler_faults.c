@@ -237,6 +237,27 @@ static void an_outcome_is_written_again_also_when_the_clock_went_back(void **sta
     assert_int_equal(bed_take(trigger).execution.status, EXECUTION_CANCELLED);
 }
 
+static void a_retry_that_the_disk_kept_waiting_starts_also_when_the_clock_went_back(void **state) {
+    struct bed *bed = *state;
+    struct run run = bed_minutely(bed, "endless");
+    run.timeout = (struct duration){300 * US_PER_MS};
+    run.retry.max_attempts = 1;
+    run.retry.backoff = (struct duration){US_PER_SECOND};
+    bed_create(bed, run);
+    struct capture capture;
+    capture_begin(&capture);
+    bed_pass(bed, MINUTE_US);
+    bed_wait_for(bed, run.key, EXECUTION_RUNNING, 1);
+    bed_execute(bed, "ALTER TABLE outcomes RENAME TO away");
+    wait_until_logged(bed, &capture, "event=outcome_not_written", 1);
+    capture_end(&capture);
+    bed_execute(bed, "ALTER TABLE away RENAME TO outcomes");
+    bed_step(bed, -60 * MINUTE_US);
+    bed_wait_for(bed, run.key, EXECUTION_TIMED_OUT, 1);
+    bed_pass(bed, US_PER_SECOND);
+    bed_wait_for(bed, run.key, EXECUTION_TIMED_OUT, 2);
+}
+
 static void a_retry_that_was_not_recorded_is_in_nobodys_way(void **state) {
     struct bed *bed = *state;
     struct run run = bed_minutely(bed, "endless");
@@ -427,6 +448,7 @@ int main(void) {
         SCHEDULER_TEST(
             an_outcome_that_cannot_be_written_before_the_end_is_settled_by_the_next_start),
         SCHEDULER_TEST(an_outcome_is_written_again_also_when_the_clock_went_back),
+        SCHEDULER_TEST(a_retry_that_the_disk_kept_waiting_starts_also_when_the_clock_went_back),
         SCHEDULER_TEST(a_retry_that_was_not_recorded_is_in_nobodys_way),
         SCHEDULER_TEST(triggers_are_refused_while_it_stops_and_what_runs_may_end),
         SCHEDULER_TEST(more_triggers_than_there_is_room_for_are_refused),
