@@ -314,6 +314,23 @@ static void what_waits_when_its_run_is_deleted_on_disk_has_its_end_in_the_histor
     assert_non_null(strstr(bed_newest(bed, run.key).error_message, "deleted"));
 }
 
+static void what_is_running_on_disk_already_is_not_started_but_ended(void **state) {
+    struct bed *bed = *state;
+    struct run run = bed_minutely(bed, "endless");
+    run.overlap = OVERLAP_QUEUE_ONE;
+    run.retry.max_attempts = 0;
+    bed_create(bed, run);
+    bed_pass(bed, MINUTE_US);
+    bed_wait_for(bed, run.key, EXECUTION_RUNNING, 1);
+    int64_t first = bed_newest(bed, run.key).key;
+    bed_pass(bed, MINUTE_US);
+    bed_wait_for(bed, run.key, EXECUTION_QUEUED, 1);
+    bed_execute(bed, "UPDATE active SET status = 1");
+    bed_take(bed_send_cancel(bed, run.key, first));
+    bed_wait_for(bed, run.key, EXECUTION_FAILED, 1);
+    assert_string_equal(bed_newest(bed, run.key).error_type, "Interrupted");
+}
+
 /* So many of a model that nothing is known of are handed over while one of it runs at the same moment. */
 enum { ROOM_OF_MODEL = PLAN_FIRST_WINDOW };
 
@@ -456,6 +473,7 @@ int main(void) {
         SCHEDULER_TEST(a_scheduler_without_descriptors_is_not_made),
         SCHEDULER_TEST(a_start_that_the_store_could_not_take_is_tried_again),
         SCHEDULER_TEST(what_waits_when_its_run_is_deleted_on_disk_has_its_end_in_the_history),
+        SCHEDULER_TEST(what_is_running_on_disk_already_is_not_started_but_ended),
         SCHEDULER_TEST(what_waits_and_is_gone_from_the_disk_is_told_not_found),
     };
     log_set_level(LOG_DEBUG); /* that a write failed is told there */
