@@ -150,14 +150,16 @@ void plan_tick(struct plan *plan, struct wall_time now) {
     }
     plan->paused_until = WALL_TIME_NONE;
     plan->unsorted = false;
-    correct_outdated(plan);
+    uint64_t submitted_before = plan->submitted_count;
+    uint32_t steps = plan->store_failed ? 1 : PLAN_STEPS_PER_TICK;
+    correct_outdated(plan, &steps);
     struct heap_handle *handle;
-    while ((handle = first_due(&plan->retries, now)) != NULL) {
+    while (steps > 0 && (handle = first_due(&plan->retries, now)) != NULL) {
+        steps--;
         struct plan_execution *execution = CONTAINER_OF(handle, struct plan_execution, wait);
         room_leave(plan, execution);
         execution_start_next(plan, execution->entry, now);
     }
-    uint32_t steps = PLAN_STEPS_PER_TICK;
     room_serve(plan, &steps, now);
     while (steps > 0 && (handle = first_due(&plan->due, now)) != NULL) {
         struct plan_entry *entry = CONTAINER_OF(handle, struct plan_entry, due);
@@ -167,6 +169,11 @@ void plan_tick(struct plan *plan, struct wall_time now) {
     }
     if (steps > 0) {
         backfill_serve(plan, now);
+    }
+    plan->unsorted = plan->unsorted || steps == 0;
+    if (plan->store_failed && plan->submitted_count > submitted_before) {
+        plan->probing = true;
+        plan->paused_until = wall_time_add(now, PLAN_STORE_PAUSE);
     }
 }
 

@@ -229,13 +229,16 @@ struct plan {
     uint32_t manual_count;          /* … and those of them that were triggered by hand */
     struct wall_time watched_since; /* slots before it came due while nobody was watching */
     struct wall_time paused_until;  /* the store failed: nothing new is recorded before; NONE */
+    uint64_t submitted_count;       /* records and starts, ever */
+    bool store_failed;              /* the next tick writes one thing only, … */
+    bool probing;                   /* … which is on its way: if it gets in, all goes on */
     bool unsorted;                  /* the last tick left something that can go on at once */
     bool draining;
 };
 
 /* Slots that are handled later than this after their time are the catch-up policy's. */
 #define PLAN_LIVE_LATENESS ((struct duration){60 * US_PER_SECOND})
-/* After a failed write to the store nothing new is tried for so long. */
+/* After a failed write to the store nothing new is tried for so long, and then one write before all others. */
 #define PLAN_STORE_PAUSE ((struct duration){1 * US_PER_SECOND})
 /* Of a model so many are handed to the dispatcher as it finishes in this time. */
 #define PLAN_WINDOW ((struct duration){250 * US_PER_MS})

@@ -68,7 +68,7 @@ static void record_next(struct plan *plan, struct plan_backfill *backfill, struc
         record_add_execution(plan, record, execution, true, now);
     }
     backfill->recording = true;
-    plan->effects.record(plan->effects.context, record);
+    submit_record(plan, record);
 }
 
 void backfill_serve(struct plan *plan, struct wall_time now) {

@@ -101,11 +101,12 @@ void plan_correct_next_slot(struct plan *plan, int64_t run_key, struct wall_time
     }
 }
 
-void correct_outdated(struct plan *plan) {
+void correct_outdated(struct plan *plan, uint32_t *steps) {
     const struct heap_item *first;
-    while (plan->correcting_count < PLAN_CORRECTING_MAXIMUM &&
+    while (*steps > 0 && plan->correcting_count < PLAN_CORRECTING_MAXIMUM &&
            (first = heap_first(&plan->outdated)) != NULL) {
         struct plan_entry *entry = CONTAINER_OF(first->handle, struct plan_entry, due);
+        --*steps;
         struct plan_record *record = record_new(entry);
         record->corrects = true;
         record->advances = true;
@@ -116,7 +117,7 @@ void correct_outdated(struct plan *plan) {
         room_leave_for_slot(plan, entry);
         entry->recording = true;
         plan->correcting_count++;
-        plan->effects.record(plan->effects.context, record);
+        submit_record(plan, record);
     }
 }
 
@@ -147,6 +148,19 @@ void plan_zones_changed(struct plan *plan, struct wall_time now) {
     }
 }
 
+/* Of retries whose record is still on its way: the disk may have failed for long. */
+static void shift_recording(struct plan *plan, int64_t step_us) {
+    for (size_t i = 0; i < plan->entries.capacity; i++) {
+        struct plan_entry *entry = plan->entries.places[i];
+        struct plan_execution *execution = entry == NULL ? NULL : entry->oldest;
+        for (; execution != NULL; execution = execution_next(execution)) {
+            if (execution->phase == PLAN_RECORDING && !wall_time_is_none(execution->not_before)) {
+                execution->not_before.us += step_us;
+            }
+        }
+    }
+}
+
 void plan_clock_stepped(struct plan *plan, int64_t step_us, struct wall_time now) {
     if (step_us > 0) {
         plan->watched_since = now;
@@ -161,4 +175,5 @@ void plan_clock_stepped(struct plan *plan, int64_t step_us, struct wall_time now
         execution->not_before.us += step_us;
         retries->items[i].rank = time_rank(execution->not_before, execution->terms->priority);
     }
+    shift_recording(plan, step_us);
 }

@@ -179,6 +179,7 @@ void execution_begin(struct plan *plan, struct plan_execution *execution, struct
     }
     room_take(plan, execution);
     execution->phase = PLAN_STARTING;
+    plan->submitted_count++;
     plan->effects.start(plan->effects.context, execution, now);
 }
 
@@ -280,6 +281,21 @@ static bool is_failure_of_the_store(enum error_kind failure) {
            failure != ERROR_INTERNAL;
 }
 
+static void pause_for_store(struct plan *plan, struct wall_time again_at) {
+    plan->paused_until = again_at;
+    plan->store_failed = true;
+    plan->probing = false;
+}
+
+/* The store has answered: it works if it took the write, or refused this one alone. */
+static void note_answer(struct plan *plan, enum error_kind failure) {
+    if (plan->probing && (failure == ERROR_NONE || !is_failure_of_the_store(failure))) {
+        plan->paused_until = WALL_TIME_NONE;
+        plan->store_failed = false;
+        plan->probing = false;
+    }
+}
+
 static void record_failed(struct plan *plan, struct plan_record *record, enum error_kind failure,
                           struct wall_time now) {
     if (record->execution != NULL) {
@@ -300,7 +316,7 @@ static void record_failed(struct plan *plan, struct plan_record *record, enum er
         plan_remove(plan, record->run_key, now);
     } else if (is_failure_of_the_store(failure) ||
                (failure == ERROR_INTERNAL && record->backfill_key != 0)) {
-        plan->paused_until = again_at;
+        pause_for_store(plan, again_at);
     }
     settle_schedule(plan, record, false);
     entry = find_entry(plan, record->run_key);
@@ -315,6 +331,7 @@ static void record_failed(struct plan *plan, struct plan_record *record, enum er
 
 void plan_recorded(struct plan *plan, struct plan_record *record, enum error_kind failure,
                    struct wall_time now) {
+    note_answer(plan, failure);
     plan->correcting_count -= record->corrects ? 1 : 0;
     if (failure != ERROR_NONE) {
         record_failed(plan, record, failure, now);
@@ -336,6 +353,7 @@ void plan_recorded(struct plan *plan, struct plan_record *record, enum error_kin
 
 void plan_started(struct plan *plan, struct plan_execution *execution, enum error_kind failure,
                   struct wall_time now) {
+    note_answer(plan, failure);
     if (failure == ERROR_NONE) {
         hand_over(plan, execution);
         return;
@@ -358,7 +376,7 @@ void plan_started(struct plan *plan, struct plan_execution *execution, enum erro
     /* Still queued in the store: tried again after the pause. */
     struct wall_time again_at = wall_time_add(now, PLAN_STORE_PAUSE);
     if (is_failure_of_the_store(failure)) {
-        plan->paused_until = again_at;
+        pause_for_store(plan, again_at);
     }
     execution->not_before = again_at;
     let_wait(plan, execution, now);
@@ -449,5 +467,5 @@ void plan_trigger(struct plan *plan, struct plan_entry *entry, void *waiter, str
                        plan->effects.new_key(plan->effects.context, now), waiter);
     struct plan_record *record = record_new(known);
     record_add_execution(plan, record, execution, true, now);
-    plan->effects.record(plan->effects.context, record);
+    submit_record(plan, record);
 }

@@ -31,7 +31,7 @@ void record_advance(struct plan *plan, struct plan_entry *entry, struct plan_rec
     record->disables = wall_time_is_none(record->next_run) && cron_is_once(&timetable->cron);
     entry->recording = true;
     entry_reheap(plan, entry);
-    plan->effects.record(plan->effects.context, record);
+    submit_record(plan, record);
 }
 
 /* A record of something that never started and is complete at once: skipped or missed. */

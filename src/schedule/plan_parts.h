@@ -88,6 +88,11 @@ struct plan_entry *entry_wake(struct plan *plan, struct plan_entry *dormant, int
 /* The entry's next slot is due: records what becomes of it, or lets it wait for room. */
 void fire_or_wait(struct plan *plan, struct plan_entry *entry, struct wall_time now);
 struct plan_record *record_new(struct plan_entry *entry);
+/* Hands the record over. */
+static inline void submit_record(struct plan *plan, struct plan_record *record) {
+    plan->submitted_count++;
+    plan->effects.record(plan->effects.context, record);
+}
 /* Hands the record over, which settles the schedule from its next slot up to `last_slot`. */
 void record_advance(struct plan *plan, struct plan_entry *entry, struct plan_record *record,
                     struct wall_time last_slot);
@@ -130,8 +135,8 @@ void execution_after_detach(struct plan *plan, struct plan_entry *entry, struct 
 
 /* The entry's next slot is not what its schedule says any more: it is to be the first after `since`. */
 void entry_outdate(struct plan *plan, struct plan_entry *entry, struct wall_time since);
-/* Corrects next slots, as many as may be under way. */
-void correct_outdated(struct plan *plan);
+/* Corrects next slots, as many as may be under way; at most `*steps`, which it counts down. */
+void correct_outdated(struct plan *plan, uint32_t *steps);
 
 /* --- plan_backfill.c ---------------------------------------------------------------------------- */
 

@@ -35,6 +35,73 @@ static void a_slot_that_the_store_could_not_take_is_tried_again(void **state) {
     world_close(world);
 }
 
+/* The store answers what waits for it, without a tick after it. */
+static void answer_all(struct world *world, enum error_kind failure) {
+    world->store_failure = failure;
+    world->store_answers = true;
+    world_settle(world);
+    world->store_answers = false;
+}
+
+static void after_a_failure_of_the_store_one_record_is_tried_before_all_others(void **state) {
+    (void)state;
+    enum { COUNT = 50 };
+    struct world *world = world_new("2027-01-01T00:00:30Z");
+    for (int64_t key = 1; key <= COUNT; key++) {
+        struct run run = world_run("* * * * *");
+        run.key = key;
+        run.overlap = OVERLAP_ALLOW;
+        run.next_run = time_at("2027-01-01T00:01:00Z");
+        plan_put(&world->plan, world_entry(&run));
+    }
+    plan_begin(&world->plan, world->now);
+    world->store_answers = false;
+    world_turn_to(world, time_at("2027-01-01T00:01:00Z"));
+    size_t count = world->pending_count;
+    assert_true(count > 1);
+    answer_all(world, ERROR_STORE);
+    static const char *const again[] = {"2027-01-01T00:01:01Z", "2027-01-01T00:01:02Z",
+                                        "2027-01-01T00:01:03Z"};
+    for (size_t i = 0; i < COUNT_OF(again); i++) {
+        assert_int_equal(plan_next_wake(&world->plan).us, time_at(again[i]).us);
+        world_turn_to(world, time_at(again[i]));
+        assert_int_equal(world->pending_count, 1);
+        world_turn_to(world, time_at(again[i])); /* nothing more before its answer */
+        assert_int_equal(world->pending_count, 1);
+        answer_all(world, i + 1 < COUNT_OF(again) ? ERROR_STORE : ERROR_NONE);
+    }
+    world_turn_to(world, world->now);
+    assert_int_equal(world->pending_count, count - 1);
+    answer_all(world, ERROR_NONE);
+    assert_int_equal(world->ledger_count, count);
+    world_close(world);
+}
+
+/* It works, and says so by the way. */
+static void a_store_that_refuses_the_one_record_is_told_all_others(void **state) {
+    (void)state;
+    static const enum error_kind refusals[] = {ERROR_STALE, ERROR_NOT_FOUND, ERROR_INTERNAL};
+    for (size_t i = 0; i < COUNT_OF(refusals); i++) {
+        struct world *world = world_minutely(OVERLAP_SKIP, CATCHUP_LATEST);
+        struct run other = world_run("* * * * *");
+        other.key = 8;
+        other.next_run = time_at("2027-01-01T00:01:00Z");
+        plan_put(&world->plan, world_entry(&other));
+        world->store_answers = false;
+        world_turn_to(world, time_at("2027-01-01T00:01:00Z"));
+        assert_int_equal(world->pending_count, 2);
+        answer_all(world, ERROR_STORE);
+        world_turn_to(world, time_at("2027-01-01T00:01:01Z"));
+        assert_int_equal(world->pending_count, 1);
+        answer_all(world, refusals[i]);
+        world_turn_to(world, world->now);
+        assert_true(world->pending_count >= 1);
+        answer_all(world, ERROR_NONE);
+        assert_true(world->ledger_count >= 1);
+        world_close(world);
+    }
+}
+
 static void a_record_that_alone_is_refused_makes_only_its_own_run_wait(void **state) {
     (void)state;
     struct world *world = world_minutely(OVERLAP_SKIP, CATCHUP_LATEST);
@@ -280,6 +347,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_starts_before_its_record_is_on_disk),
         cmocka_unit_test(a_slot_that_the_store_could_not_take_is_tried_again),
+        cmocka_unit_test(after_a_failure_of_the_store_one_record_is_tried_before_all_others),
+        cmocka_unit_test(a_store_that_refuses_the_one_record_is_told_all_others),
         cmocka_unit_test(a_record_that_alone_is_refused_makes_only_its_own_run_wait),
         cmocka_unit_test(a_slot_that_has_its_record_already_only_moves_the_schedule_on),
         cmocka_unit_test(a_change_beside_a_record_neither_loses_nor_doubles_the_slot),

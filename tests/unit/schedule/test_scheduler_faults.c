@@ -42,18 +42,22 @@ struct event {
     size_t count;
 };
 
-static bool is_logged(struct bed *bed, const void *with) {
-    (void)bed;
-    const struct event *event = with;
+static size_t count_logged(const struct capture *capture, const char *name) {
     static char text[65536];
-    ssize_t size_bytes = pread(event->capture->file, text, sizeof text - 1, 0);
+    ssize_t size_bytes = pread(capture->file, text, sizeof text - 1, 0);
     assert_true(size_bytes >= 0);
     text[size_bytes] = '\0';
     size_t found = 0;
-    for (const char *at = text; (at = strstr(at, event->name)) != NULL; at++) {
+    for (const char *at = text; (at = strstr(at, name)) != NULL; at++) {
         found++;
     }
-    return found >= event->count;
+    return found;
+}
+
+static bool is_logged(struct bed *bed, const void *with) {
+    (void)bed;
+    const struct event *event = with;
+    return count_logged(event->capture, event->name) >= event->count;
 }
 
 static void wait_until_logged(struct bed *bed, const struct capture *capture, const char *name,
@@ -81,6 +85,29 @@ static void slots_that_the_store_could_not_take_are_recorded_once_when_it_can(vo
     bed_pass(bed, US_PER_SECOND);
     bed_wait_for(bed, run, EXECUTION_SUCCEEDED, 1);
     assert_int_equal(bed_count_all(bed, run), 1);
+}
+
+static void a_store_that_fails_is_told_of_once_and_not_for_each_record(void **state) {
+    struct bed *bed = *state;
+    struct run run = bed_minutely(bed, "line");
+    bed_create(bed, run);
+    struct capture capture;
+    capture_begin(&capture);
+    log_set_level(LOG_INFO);
+    bed_execute(bed, "ALTER TABLE executions RENAME TO away");
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(bed_take(bed_send_trigger(bed, &run, NULL, true)).kind, ERROR_STORE);
+    }
+    bed_execute(bed, "ALTER TABLE away RENAME TO executions");
+    bed_pass(bed, US_PER_SECOND);
+    assert_true(bed_take(bed_send_trigger(bed, &run, NULL, true)).ok);
+    wait_until_logged(bed, &capture, "event=store_recovered", 1);
+    size_t failures = count_logged(&capture, "event=store_failed");
+    size_t errors = count_logged(&capture, "level=error");
+    log_set_level(LOG_DEBUG);
+    capture_end(&capture);
+    assert_int_equal(failures, 1);
+    assert_int_equal(errors, 1);
 }
 
 /* --- an end that takes its time ----------------------------------------------------------------------- */
@@ -165,6 +192,14 @@ static void an_outcome_without_a_result_that_is_refused_alone_is_tried_again(voi
     assert_int_equal(bed_take(trigger).execution.status, EXECUTION_CANCELLED);
 }
 
+/* Writes are carried out in order: when this one is refused, those before it have been. */
+static void wait_for_the_writer(struct bed *bed) {
+    struct error err;
+    struct store_write write = {.kind = STORE_CANCEL_BACKFILL,
+                                .backfill = &(struct backfill){.key = 1}};
+    assert_false(store_submit_and_wait(bed->world.store, &write, &err));
+}
+
 static void
 an_outcome_that_cannot_be_written_before_the_end_is_settled_by_the_next_start(void **state) {
     struct bed *bed = *state;
@@ -184,6 +219,7 @@ an_outcome_that_cannot_be_written_before_the_end_is_settled_by_the_next_start(vo
     bed_step(bed, -60 * US_PER_SECOND);
     bed_pass(bed, 61 * US_PER_SECOND);
     pthread_join(stopping, NULL);
+    wait_for_the_writer(bed); /* the last attempt may be on its way still */
     bed_execute(bed, "ALTER TABLE away RENAME TO outcomes");
     bed_restart(bed, 60 * US_PER_SECOND);
     assert_int_equal(bed_take(trigger).kind, ERROR_UNAVAILABLE);
@@ -208,6 +244,27 @@ static void an_outcome_is_written_again_also_when_the_clock_went_back(void **sta
     bed_step(bed, -60 * MINUTE_US);
     assert_int_equal(bed_take(cancel).execution.status, EXECUTION_CANCELLED);
     assert_int_equal(bed_take(trigger).execution.status, EXECUTION_CANCELLED);
+}
+
+static void a_retry_that_the_disk_kept_waiting_starts_also_when_the_clock_went_back(void **state) {
+    struct bed *bed = *state;
+    struct run run = bed_minutely(bed, "endless");
+    run.timeout = (struct duration){300 * US_PER_MS};
+    run.retry.max_attempts = 1;
+    run.retry.backoff = (struct duration){US_PER_SECOND};
+    bed_create(bed, run);
+    struct capture capture;
+    capture_begin(&capture);
+    bed_pass(bed, MINUTE_US);
+    bed_wait_for(bed, run.key, EXECUTION_RUNNING, 1);
+    bed_execute(bed, "ALTER TABLE outcomes RENAME TO away");
+    wait_until_logged(bed, &capture, "event=outcome_not_written", 1);
+    capture_end(&capture);
+    bed_execute(bed, "ALTER TABLE away RENAME TO outcomes");
+    bed_step(bed, -60 * MINUTE_US);
+    bed_wait_for(bed, run.key, EXECUTION_TIMED_OUT, 1);
+    bed_pass(bed, US_PER_SECOND);
+    bed_wait_for(bed, run.key, EXECUTION_TIMED_OUT, 2);
 }
 
 static void a_retry_that_was_not_recorded_is_in_nobodys_way(void **state) {
@@ -264,6 +321,23 @@ static void what_waits_when_its_run_is_deleted_on_disk_has_its_end_in_the_histor
     bed_take(bed_send_cancel(bed, run.key, first));
     bed_wait_for(bed, run.key, EXECUTION_CANCELLED, 2);
     assert_non_null(strstr(bed_newest(bed, run.key).error_message, "deleted"));
+}
+
+static void what_is_running_on_disk_already_is_not_started_but_ended(void **state) {
+    struct bed *bed = *state;
+    struct run run = bed_minutely(bed, "endless");
+    run.overlap = OVERLAP_QUEUE_ONE;
+    run.retry.max_attempts = 0;
+    bed_create(bed, run);
+    bed_pass(bed, MINUTE_US);
+    bed_wait_for(bed, run.key, EXECUTION_RUNNING, 1);
+    int64_t first = bed_newest(bed, run.key).key;
+    bed_pass(bed, MINUTE_US);
+    bed_wait_for(bed, run.key, EXECUTION_QUEUED, 1);
+    bed_execute(bed, "UPDATE active SET status = 1");
+    bed_take(bed_send_cancel(bed, run.key, first));
+    bed_wait_for(bed, run.key, EXECUTION_FAILED, 1);
+    assert_string_equal(bed_newest(bed, run.key).error_type, "Interrupted");
 }
 
 /* So many of a model that nothing is known of are handed over while one of it runs at the same moment. */
@@ -393,12 +467,14 @@ static void a_scheduler_without_descriptors_is_not_made(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         SCHEDULER_TEST(slots_that_the_store_could_not_take_are_recorded_once_when_it_can),
+        SCHEDULER_TEST(a_store_that_fails_is_told_of_once_and_not_for_each_record),
         SCHEDULER_TEST(an_outcome_that_the_store_could_not_take_is_written_when_it_can),
         SCHEDULER_TEST(a_result_that_the_store_never_takes_is_dropped_and_said_so),
         SCHEDULER_TEST(an_outcome_without_a_result_that_is_refused_alone_is_tried_again),
         SCHEDULER_TEST(
             an_outcome_that_cannot_be_written_before_the_end_is_settled_by_the_next_start),
         SCHEDULER_TEST(an_outcome_is_written_again_also_when_the_clock_went_back),
+        SCHEDULER_TEST(a_retry_that_the_disk_kept_waiting_starts_also_when_the_clock_went_back),
         SCHEDULER_TEST(a_retry_that_was_not_recorded_is_in_nobodys_way),
         SCHEDULER_TEST(triggers_are_refused_while_it_stops_and_what_runs_may_end),
         SCHEDULER_TEST(more_triggers_than_there_is_room_for_are_refused),
@@ -406,6 +482,7 @@ int main(void) {
         SCHEDULER_TEST(a_scheduler_without_descriptors_is_not_made),
         SCHEDULER_TEST(a_start_that_the_store_could_not_take_is_tried_again),
         SCHEDULER_TEST(what_waits_when_its_run_is_deleted_on_disk_has_its_end_in_the_history),
+        SCHEDULER_TEST(what_is_running_on_disk_already_is_not_started_but_ended),
         SCHEDULER_TEST(what_waits_and_is_gone_from_the_disk_is_told_not_found),
     };
     log_set_level(LOG_DEBUG); /* that a write failed is told there */
