@@ -77,7 +77,7 @@ void http_answer_taking(struct http_request *request, int status, const char *co
                         char *body, size_t body_bytes);
 
 struct http_options {
-    const char *listen; /* "127.0.0.1:8080", "[::1]:8080", ":8080", port 0: any */
+    const char *listen; /* "127.0.0.1:8080", "[::1]:8080", ":8080", port 0: any; "unix:PATH" */
     uint32_t thread_count;
     uint32_t connection_maximum;
     size_t body_maximum_bytes;

@@ -328,6 +328,7 @@ void http_server_free(struct http_server *server) {
         gate_wait(&server->sending, SENDING_LIMIT_MS);
         MHD_stop_daemon(server->daemon);
     }
+    address_remove(server->listen_fd, server->address);
     close(server->listen_fd);
     gate_fini(&server->handling);
     gate_fini(&server->deferred);
