@@ -164,9 +164,10 @@ static bool find_route(struct call *call, struct error *err) {
 
 static bool admit(struct call *call, struct error *err) {
     struct http_request *request = call->request;
-    return auth_authenticate(call->reader, http_header(request, "Authorization"),
-                             http_header(request, "X-API-Key"), &request->arena, &call->principal,
-                             err) &&
+    struct credentials credentials = {.authorization = http_header(request, "Authorization"),
+                                      .x_api_key = http_header(request, "X-API-Key")};
+    return auth_authenticate(call->reader, call->api->options.tokens, &credentials, call->now,
+                             &request->arena, &call->principal, err) &&
            check_rate(call, err);
 }
 

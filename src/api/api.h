@@ -7,6 +7,7 @@
 #ifndef ORRERY_API_API_H
 #define ORRERY_API_API_H
 
+#include "auth/token.h"
 #include "base/identity.h"
 #include "clock/clock.h"
 #include "dispatch/dispatch.h"
@@ -26,7 +27,8 @@ struct api_options {
     struct identity_source *run_keys;
     struct identity_source *execution_keys;
     const struct clock *clock;
-    uint32_t rate_limit; /* requests a second and principal; 0: no limit */
+    const struct token_verifier *tokens; /* NULL: API keys only */
+    uint32_t rate_limit;                 /* requests a second and principal; 0: no limit */
 };
 
 MUST_CHECK bool api_new(const struct api_options *options, struct api **out_api, struct error *err);

@@ -4,7 +4,6 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 static const char prefix[] = "ork_";
 
@@ -67,8 +66,8 @@ static void read_id(const char *text, size_t text_bytes, char out_id[static ID_B
     out_id[ID_BYTES] = '\0';
 }
 
-static bool check_key(struct store_reader *reader, const char *text, size_t text_bytes,
-                      struct arena *arena, struct principal *out_principal, struct error *err) {
+bool api_key_verify(struct store_reader *reader, const char *text, size_t text_bytes,
+                    struct arena *arena, struct principal *out_principal, struct error *err) {
     pthread_once(&sodium_once, start_sodium);
     char id[ID_BYTES + 1];
     unsigned char hash[HASH_BYTES];
@@ -90,41 +89,4 @@ static bool check_key(struct store_reader *reader, const char *text, size_t text
     ASSERT(length >= 0 && (size_t)length < sizeof principal.owner);
     *out_principal = principal;
     return true;
-}
-
-/* The key in "Bearer KEY", without the spaces around it; NULL for another scheme. */
-static const char *read_bearer(const char *authorization, size_t *out_bytes) {
-    static const char scheme[] = "bearer";
-    const size_t scheme_bytes = sizeof scheme - 1;
-    if (strncasecmp(authorization, scheme, scheme_bytes) != 0 ||
-        authorization[scheme_bytes] != ' ') {
-        return NULL;
-    }
-    const char *text = authorization + scheme_bytes;
-    text += strspn(text, " ");
-    size_t bytes = strlen(text);
-    while (bytes > 0 && text[bytes - 1] == ' ') {
-        bytes--;
-    }
-    *out_bytes = bytes;
-    return text;
-}
-
-bool auth_authenticate(struct store_reader *reader, const char *authorization,
-                       const char *x_api_key, struct arena *arena, struct principal *out_principal,
-                       struct error *err) {
-    const char *text = x_api_key;
-    size_t text_bytes = x_api_key == NULL ? 0 : strlen(x_api_key);
-    if (authorization != NULL) {
-        text = read_bearer(authorization, &text_bytes);
-        if (text == NULL) {
-            return error_set(err, ERROR_UNAUTHENTICATED,
-                             "the Authorization header must be `Bearer` and an API key");
-        }
-    }
-    if (text == NULL) {
-        return error_set(err, ERROR_UNAUTHENTICATED,
-                         "an API key is needed: send the header `Authorization: Bearer KEY`");
-    }
-    return check_key(reader, text, text_bytes, arena, out_principal, err);
 }

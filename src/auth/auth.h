@@ -1,4 +1,4 @@
-/* Who is asking: API keys, the principal that a key stands for, and the one check of ownership.
+/* Who is asking: API keys, the principal that a key or a token (auth/token.h) stands for, and the one check of ownership.
  *
  * An API key is "ork_<id>_<secret>": an id of 16 hex digits, which may be shown and by which the key is found,
  * and 32 random bytes in base64url (43 characters). The store has only the BLAKE2b-256 hash of the whole text
@@ -35,14 +35,29 @@ void api_key_generate(const char *owner, bool admin, struct wall_time now,
                       char out_text[static API_KEY_TEXT_BYTES], struct api_key *out_key);
 void api_key_wipe(char text[static API_KEY_TEXT_BYTES]);
 
-/* Finds out who is asking from the request's header fields, either of which may be NULL:
+/* Whom the key stands for. Errors as auth_authenticate's, which asks this. */
+MUST_CHECK bool api_key_verify(struct store_reader *reader, const char *text, size_t text_bytes,
+                               struct arena *arena, struct principal *out_principal,
+                               struct error *err);
+
+/* What a request brings along to say who is asking; the header fields may be NULL:
  *   Authorization: Bearer KEY   (RFC 6750 section 2.1; the scheme in any case, RFC 9110 section 11.1)
- *   X-API-Key: KEY              only where there is no Authorization
- * ERROR_UNAUTHENTICATED if there is no key or it is not in force; ERROR_STORE if the store cannot be read.
+ *   Authorization: Bearer TOKEN
+ *   X-API-Key: KEY              only where there is no Authorization */
+struct credentials {
+    const char *authorization;
+    const char *x_api_key;
+};
+
+struct token_verifier;
+
+/* Finds out who is asking. `tokens` is NULL where no tokens are taken.
+ * ERROR_UNAUTHENTICATED if there is no key or token, or it is not in force; ERROR_STORE if the store cannot be read.
  * The arena is used for what is read meanwhile. */
-MUST_CHECK bool auth_authenticate(struct store_reader *reader, const char *authorization,
-                                  const char *x_api_key, struct arena *arena,
-                                  struct principal *out_principal, struct error *err);
+MUST_CHECK bool auth_authenticate(struct store_reader *reader, const struct token_verifier *tokens,
+                                  const struct credentials *credentials, struct wall_time now,
+                                  struct arena *arena, struct principal *out_principal,
+                                  struct error *err);
 
 /* The one check of ownership: whether the principal may see and change what belongs to this owner. Who may not
  * is told "not there". */

@@ -12,7 +12,8 @@
 
 const struct setting_row setting_rows[] = {
     {"listen", "HOST:PORT", SETTING_STRING, FIELD(listen), "127.0.0.1:8080", 0, 0,
-     "address to serve HTTP on; port 0 takes any free one"},
+     "address to serve HTTP on; port 0 takes any free one; unix:PATH is a socket in the file "
+     "system"},
     {"db", "FILE", SETTING_STRING, FIELD(db), "orrery.db", 0, 0, "the store, an SQLite file"},
     {"models", "DIR", SETTING_STRING, FIELD(models), "models", 0, 0,
      "the model repository, DIR/<name>/<version>/model.onnx"},
@@ -55,6 +56,8 @@ const struct setting_row setting_rows[] = {
      "about so many executions of a run are kept, the newest; 0 is no limit"},
     {"retention-bytes", "BYTES", SETTING_BYTES, FIELD(retention_bytes), "8G", 0, 1024 * GIBIBYTE,
      "the oldest executions are removed when the store is larger; 0 is no limit"},
+    {"token-secret-file", "FILE", SETTING_STRING, FIELD(token_secret_file), "", 0, 0,
+     "secret that an application signs its users' tokens with (HS256); empty: no tokens"},
     {"log-level", "LEVEL", SETTING_STRING, FIELD(log_level), "info", 0, 0,
      "debug, info, warning or error"},
 };

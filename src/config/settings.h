@@ -16,6 +16,7 @@ struct settings {
     char *secrets;
     char *onnxruntime; /* empty: the usual places */
     char *log_level;
+    char *token_secret_file; /* empty: no tokens */
     int64_t rate_limit;
     int64_t workers;
     int64_t worker_memory_bytes;

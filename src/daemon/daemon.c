@@ -40,6 +40,7 @@ struct daemon {
     struct remote_executor *remote;
     struct model_repository *repository;
     struct scheduler *scheduler;
+    struct token_verifier *tokens; /* NULL: none are taken */
     struct api *api;
     struct http_server *http;
     struct identity_source run_keys;
@@ -151,6 +152,10 @@ static uint32_t connection_maximum(const struct settings *settings) {
 
 static bool start_http(struct daemon *daemon, struct error *err) {
     const struct settings *settings = daemon->settings;
+    if (*settings->token_secret_file != '\0' &&
+        !token_verifier_new(settings->token_secret_file, &daemon->tokens, err)) {
+        return false;
+    }
     struct api_options api_options = {
         .store = daemon->store,
         .scheduler = daemon->scheduler,
@@ -159,6 +164,7 @@ static bool start_http(struct daemon *daemon, struct error *err) {
         .run_keys = &daemon->run_keys,
         .execution_keys = &daemon->execution_keys,
         .clock = clock_system(),
+        .tokens = daemon->tokens,
         .rate_limit = (uint32_t)settings->rate_limit,
     };
     if (!api_new(&api_options, &daemon->api, err)) {
@@ -277,6 +283,7 @@ static void stop(struct daemon *daemon) {
     scheduler_free(daemon->scheduler);
     http_server_free(daemon->http);
     api_free(daemon->api);
+    token_verifier_free(daemon->tokens);
     model_repository_free(daemon->repository);
     dispatcher_free(daemon->dispatcher);
     process_executor_free(daemon->commands);

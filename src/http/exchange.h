@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 enum {
+    ADDRESS_BYTES = 128, /* "unix:", and a path as unix(7) allows */
     EXCHANGE_HEADERS_MAXIMUM = 16,
     /* A larger chunk of an arena is not kept for the connection's next request. */
     EXCHANGE_KEPT_BYTES = 32 * 1024,
@@ -98,7 +99,7 @@ struct http_server {
     struct http_options options;
     struct MHD_Daemon *daemon;
     int listen_fd;
-    char address[80];
+    char address[ADDRESS_BYTES];
     _Atomic bool draining;
     _Atomic uint32_t connection_count;
     _Atomic bool is_flooded;     /* it was said that no further connection is accepted */
@@ -148,8 +149,12 @@ enum MHD_Result exchange_queue_answer(struct exchange *exchange);
  * NUL. */
 MUST_CHECK bool uri_decode(char *text, bool plus_is_space);
 
-/* "127.0.0.1:8080", "[::1]:8080", ":8080", "localhost:0": a socket that listens, and its address as text. */
-MUST_CHECK bool address_listen(const char *listen, int *out_fd, char out_address[static 80],
-                               struct error *err);
+/* "127.0.0.1:8080", "[::1]:8080", ":8080", "localhost:0", "unix:/run/orrery.sock": a socket that listens, and its address as
+ * text. */
+MUST_CHECK bool address_listen(const char *listen, int *out_fd,
+                               char out_address[static ADDRESS_BYTES], struct error *err);
+
+/* Before the socket is closed: removes the file of one in the file system, unless another has taken its place. */
+void address_remove(int fd, const char *address);
 
 #endif

@@ -93,7 +93,7 @@ void http_answer_file(struct http_request *request, int status, const char *cont
                       const char *before, int file, uint64_t file_bytes, const char *after);
 
 struct http_options {
-    const char *listen; /* "127.0.0.1:8080", "[::1]:8080", ":8080", port 0: any */
+    const char *listen; /* "127.0.0.1:8080", "[::1]:8080", ":8080", port 0: any; "unix:PATH" */
     uint32_t thread_count;
     uint32_t connection_maximum;
     size_t body_maximum_bytes;

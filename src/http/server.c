@@ -380,6 +380,7 @@ void http_server_free(struct http_server *server) {
     if (server->large.event_fd >= 0) {
         mailbox_fini(&server->large);
     }
+    address_remove(server->listen_fd, server->address);
     close(server->listen_fd);
     gate_fini(&server->handling);
     gate_fini(&server->deferred);

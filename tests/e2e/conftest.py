@@ -37,12 +37,14 @@ def wait_for(condition, what="it", limit_s=LIMIT_S):
 class Daemon:
     """One orrery serve, with its store and its models in a folder of its own."""
 
-    def __init__(self, folder, models=EXAMPLE_MODELS, options=(), environment=None):
+    def __init__(self, folder, models=EXAMPLE_MODELS, options=(), environment=None, listen="127.0.0.1:0"):
         self.folder = pathlib.Path(folder)
         self.db = self.folder / "orrery.db"
         self.models = pathlib.Path(models)
         self.log = self.folder / "orrery.log"
         self.options = list(options)
+        self.listen = listen  # or "unix:PATH"
+        self.socket = None
         self.environment = {**os.environ, **(environment or {})}
         self.process = None
         self.url = None
@@ -54,14 +56,16 @@ class Daemon:
         self.log_start = self.log.stat().st_size if self.log.exists() else 0
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [*self.prefix, BINARY, "serve", "--listen", "127.0.0.1:0", "--db", str(self.db),
+                [*self.prefix, BINARY, "serve", "--listen", self.listen, "--db", str(self.db),
                  "--models", str(self.models), *self.options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
                 env=self.environment)
 
     def start(self):
         self.spawn()
-        self.url = "http://" + wait_for(self._address, "the port")
+        address = wait_for(self._address, "the port")
+        self.socket = address[len("unix:"):] if address.startswith("unix:") else None
+        self.url = "http://orrery" if self.socket else "http://" + address
         wait_for(self._is_ready, "readiness")
         return self
 
@@ -83,7 +87,8 @@ class Daemon:
 
     def _is_ready(self):
         self._check_alive()
-        return httpx.get(self.url + "/readyz", timeout=LIMIT_S).status_code == 200
+        with self.client() as client:
+            return client.get("/readyz").status_code == 200
 
     def stop(self):
         """SIGTERM; the exit status, which is 0 if all is well."""
@@ -109,7 +114,8 @@ class Daemon:
     def client(self, key=None, **headers):
         if key is not None:
             headers["Authorization"] = "Bearer " + key
-        return httpx.Client(base_url=self.url, headers=headers, timeout=LIMIT_S)
+        transport = httpx.HTTPTransport(uds=self.socket) if self.socket else None
+        return httpx.Client(base_url=self.url, headers=headers, timeout=LIMIT_S, transport=transport)
 
     def end(self):
         """For teardown: a daemon that still runs must stop in good order; no sanitizer may have complained."""
@@ -130,8 +136,8 @@ def make_daemon(tmp_path_factory):
     """Makes daemons that are ended with the module."""
     daemons = []
 
-    def make(models=EXAMPLE_MODELS, options=(), environment=None):
-        daemon = Daemon(tmp_path_factory.mktemp("orrery"), models, options, environment)
+    def make(models=EXAMPLE_MODELS, options=(), environment=None, listen="127.0.0.1:0"):
+        daemon = Daemon(tmp_path_factory.mktemp("orrery"), models, options, environment, listen)
         daemons.append(daemon)
         return daemon
 

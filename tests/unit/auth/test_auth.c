@@ -40,7 +40,9 @@ static struct api_key make_key(struct world *world, const char *owner, bool admi
 
 static bool authenticate(struct world *world, const char *authorization, const char *x_api_key,
                          struct principal *out, struct error *err) {
-    return auth_authenticate(world->reader, authorization, x_api_key, &world->arena, out, err);
+    struct credentials credentials = {.authorization = authorization, .x_api_key = x_api_key};
+    return auth_authenticate(world->reader, NULL, &credentials, world_now(world), &world->arena,
+                             out, err);
 }
 
 static void assert_refused(struct world *world, const char *authorization, const char *x_api_key) {

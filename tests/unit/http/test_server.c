@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +11,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <arpa/inet.h>
@@ -512,7 +515,7 @@ static void addresses_are_read_strictly(void **state) {
         "",     "8080",         "127.0.0.1",       ":",     ":x",  "::1:80",
         "[::1", "127.0.0.1:-1", "127.0.0.1:65536", "[::1]", ":80x"};
     struct error err;
-    char address[80];
+    char address[ADDRESS_BYTES];
     int fd;
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         assert_false(address_listen(bad[i], &fd, address, &err));
@@ -521,10 +524,134 @@ static void addresses_are_read_strictly(void **state) {
     }
     assert_true(address_listen("127.0.0.1:0", &fd, address, &err));
     int second;
-    char ignored[80];
+    char ignored[ADDRESS_BYTES];
     assert_false(address_listen(address, &second, ignored, &err));
     assert_int_equal(err.kind, ERROR_IO);
     close(fd);
+}
+
+/* --- sockets in the file system -------------------------------------------------------------------- */
+
+static int dial_file(const char *path) {
+    struct sockaddr_un place = {.sun_family = AF_UNIX};
+    memcpy(place.sun_path, path, strlen(path) + 1);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connect(fd, (struct sockaddr *)&place, sizeof place) != 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static char socket_folder[] = "/tmp/orrery-socket-XXXXXX";
+static char socket_path[64];
+static char socket_address[80];
+
+static int make_folder(void **state) {
+    (void)state;
+    strcpy(socket_folder + sizeof socket_folder - 7, "XXXXXX");
+    if (mkdtemp(socket_folder) == NULL) {
+        return -1;
+    }
+    snprintf(socket_path, sizeof socket_path, "%s/s", socket_folder);
+    snprintf(socket_address, sizeof socket_address, "unix:%s", socket_path);
+    return 0;
+}
+
+static int remove_folder(void **state) {
+    (void)state;
+    unlink(socket_path);
+    return rmdir(socket_folder);
+}
+
+static void a_file_socket_is_for_its_group_and_goes_with_the_server(void **state) {
+    (void)state;
+    char address[ADDRESS_BYTES];
+    struct error err;
+    struct stat status;
+    int fd;
+    assert_true(address_listen(socket_address, &fd, address, &err));
+    assert_string_equal(address, socket_address);
+    assert_int_equal(stat(socket_path, &status), 0);
+    assert_true(S_ISSOCK(status.st_mode));
+    assert_int_equal(status.st_mode & 07777, 0660);
+    int client = dial_file(socket_path);
+    assert_true(client >= 0);
+    close(client);
+    address_remove(fd, address);
+    close(fd);
+    assert_int_equal(stat(socket_path, &status), -1);
+}
+
+static void a_stale_file_socket_is_replaced_and_a_live_one_is_not(void **state) {
+    (void)state;
+    char address[ADDRESS_BYTES];
+    struct error err;
+    int killed;
+    int live;
+    int fd = -1;
+    assert_true(address_listen(socket_address, &killed, address, &err));
+    assert_false(address_listen(socket_address, &fd, address, &err));
+    assert_int_equal(err.kind, ERROR_IO);
+    assert_string_equal(err.field, "listen");
+    assert_int_equal(err.saved_errno, EADDRINUSE);
+    close(killed);
+    assert_true(address_listen(socket_address, &live, address, &err));
+    int client = dial_file(socket_path);
+    assert_true(client >= 0);
+    close(client);
+    /* A server that goes leaves alone what another has put there meanwhile. */
+    struct stat status;
+    address_remove(-1, address);
+    assert_int_equal(stat(socket_path, &status), 0);
+    close(live);
+}
+
+static void what_is_no_socket_is_not_touched(void **state) {
+    (void)state;
+    char address[ADDRESS_BYTES];
+    struct error err;
+    struct stat status;
+    int fd;
+    int file = open(socket_path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    assert_true(file >= 0);
+    close(file);
+    assert_false(address_listen(socket_address, &fd, address, &err));
+    assert_int_equal(err.kind, ERROR_IO);
+    assert_int_equal(stat(socket_path, &status), 0);
+    assert_true(S_ISREG(status.st_mode));
+    assert_false(address_listen("unix:", &fd, address, &err));
+    assert_int_equal(err.kind, ERROR_USAGE);
+    assert_false(address_listen("unix:/nowhere/at/all", &fd, address, &err));
+    assert_int_equal(err.kind, ERROR_IO);
+    char too_long[200];
+    memset(too_long, 'x', sizeof too_long - 1);
+    too_long[sizeof too_long - 1] = '\0';
+    memcpy(too_long, "unix:", 5);
+    assert_false(address_listen(too_long, &fd, address, &err));
+    assert_int_equal(err.kind, ERROR_USAGE);
+}
+
+static void a_server_answers_on_a_file_socket(void **state) {
+    (void)state;
+    struct http_options options = server->options;
+    struct http_server *second;
+    struct error err;
+    options.listen = socket_address;
+    assert_true(http_server_new(&options, &second, &err));
+    assert_string_equal(http_server_address(second), socket_address);
+    int client = dial_file(socket_path);
+    assert_true(client >= 0);
+    for (int i = 0; i < 3;
+         i++) { /* with a body that comes later, too: no option of TCP is in the way */
+        assert_int_equal(strncmp(ask(client, LINE("POST", "/x") "Content-Length: 2\r\n\r\nab"),
+                                 "HTTP/1.1 200", 12),
+                         0);
+    }
+    close(client);
+    http_server_free(second);
+    struct stat status;
+    assert_int_equal(stat(socket_path, &status), -1);
 }
 
 int main(void) {
@@ -547,6 +674,14 @@ int main(void) {
         cmocka_unit_test(a_client_may_ask_before_it_sends),
         cmocka_unit_test(garbage_harms_nobody),
         cmocka_unit_test(addresses_are_read_strictly),
+        cmocka_unit_test_setup_teardown(a_file_socket_is_for_its_group_and_goes_with_the_server,
+                                        make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_stale_file_socket_is_replaced_and_a_live_one_is_not,
+                                        make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(what_is_no_socket_is_not_touched, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(a_server_answers_on_a_file_socket, make_folder,
+                                        remove_folder),
         cmocka_unit_test(a_draining_server_answers_until_it_is_freed), /* the last: it stays so */
     };
     return cmocka_run_group_tests(tests, start, stop);
