@@ -96,17 +96,10 @@ const unsigned char *runtime_digest(const struct runtime_model *model) { return 
 
 static bool read_tensor_info(const OrtApi *api, const OrtTypeInfo *info,
                              struct tensor_signature *out, struct error *err) {
-    const OrtTensorTypeAndShapeInfo *tensor = NULL;
-    enum ONNXType kind;
-    TRY(api->GetOnnxTypeFromTypeInfo(info, &kind));
-    out->type = TENSOR_OTHER;
-    out->shape = (struct tensor_shape){0};
-    if (kind != ONNX_TYPE_TENSOR) {
-        return true;
-    }
-    TRY(api->CastTypeInfoToTensorInfo(info, &tensor));
+    const OrtTensorTypeAndShapeInfo *tensor;
     ONNXTensorElementDataType type;
     size_t rank;
+    TRY(api->CastTypeInfoToTensorInfo(info, &tensor));
     TRY(api->GetTensorElementType(tensor, &type));
     TRY(api->GetDimensionsCount(tensor, &rank));
     if (rank > TENSOR_RANK_MAXIMUM) {
@@ -121,6 +114,48 @@ static bool read_tensor_info(const OrtApi *api, const OrtTypeInfo *info,
         out->shape.dimensions[i] = MAX_OF(out->shape.dimensions[i], INT64_C(-1));
     }
     return true;
+}
+
+static bool read_type_info(const OrtApi *api, const OrtTypeInfo *info, struct tensor_signature *out,
+                           struct error *err);
+
+static bool read_sequence_info(const OrtApi *api, const OrtTypeInfo *info,
+                               struct tensor_signature *out, struct error *err) {
+    const OrtSequenceTypeInfo *sequence;
+    OrtTypeInfo *element;
+    struct tensor_signature of = {.name = out->name};
+    TRY(api->CastTypeInfoToSequenceTypeInfo(info, &sequence));
+    TRY(api->GetSequenceElementType(sequence, &element));
+    bool ok = read_type_info(api, element, &of, err);
+    api->ReleaseTypeInfo(element);
+    out->type = TENSOR_SEQUENCE;
+    out->element_type = of.type;
+    out->shape.rank = TENSOR_RANK_UNKNOWN;
+    return ok;
+}
+
+/* What is optional is taken for what it may be: ONNX Runtime cannot be given an input without a value. */
+static bool read_type_info(const OrtApi *api, const OrtTypeInfo *info, struct tensor_signature *out,
+                           struct error *err) {
+    const OrtOptionalTypeInfo *optional;
+    OrtTypeInfo *contained;
+    enum ONNXType kind;
+    TRY(api->GetOnnxTypeFromTypeInfo(info, &kind));
+    switch (kind) {
+    case ONNX_TYPE_TENSOR:
+        return read_tensor_info(api, info, out, err);
+    case ONNX_TYPE_SEQUENCE:
+        return read_sequence_info(api, info, out, err);
+    case ONNX_TYPE_OPTIONAL:
+        TRY(api->CastTypeInfoToOptionalTypeInfo(info, &optional));
+        TRY(api->GetOptionalContainedTypeInfo(optional, &contained));
+        bool ok = read_type_info(api, contained, out, err);
+        api->ReleaseTypeInfo(contained);
+        return ok;
+    default:
+        out->type = kind == ONNX_TYPE_MAP ? TENSOR_MAP : TENSOR_OTHER;
+        return true;
+    }
 }
 
 struct port {
@@ -147,7 +182,7 @@ static bool read_port(struct runtime *runtime, struct runtime_model *model, cons
         TRY(api->AllocatorFree(runtime->allocator, name));
         OrtTypeInfo *info;
         TRY(port->type(model->session, i, &info));
-        bool ok = read_tensor_info(api, info, &tensors[i], err);
+        bool ok = read_type_info(api, info, &tensors[i], err);
         api->ReleaseTypeInfo(info);
         if (!ok) {
             return false;
