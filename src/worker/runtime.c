@@ -2,6 +2,7 @@
 
 #include "base/list.h"
 #include "worker/library.h"
+#include "worker/onnx_file.h"
 #include "worker/value.h"
 
 #include <errno.h>
@@ -205,6 +206,16 @@ static bool read_signature(struct runtime *runtime, struct runtime_model *model,
            read_port(runtime, model, &outputs, &signature->outputs, &signature->output_count, err);
 }
 
+static void find_unknown_shapes(struct tensor_signature *tensors, size_t count, const char *bytes,
+                                size_t size_bytes) {
+    for (size_t i = 0; i < count; i++) {
+        if (tensors[i].shape.rank == 0 &&
+            onnx_file_lacks_shape(bytes, size_bytes, tensors[i].name)) {
+            tensors[i].shape.rank = TENSOR_RANK_UNKNOWN;
+        }
+    }
+}
+
 /* --- loading ------------------------------------------------------------------------------------ */
 
 static void unload(struct runtime *runtime, struct runtime_model *model) {
@@ -283,6 +294,11 @@ static bool load(struct runtime *runtime, struct runtime_model *model, struct er
     crypto_hash_sha256(model->digest, (const unsigned char *)bytes, size_bytes);
     bool ok = create_session(runtime, model, bytes, size_bytes, err) &&
               read_signature(runtime, model, err);
+    if (ok) {
+        struct signature *signature = &model->signature;
+        find_unknown_shapes(signature->inputs, signature->input_count, bytes, size_bytes);
+        find_unknown_shapes(signature->outputs, signature->output_count, bytes, size_bytes);
+    }
     free(bytes);
     return ok;
 }
