@@ -29,13 +29,14 @@ static bool read_description(const struct dispatch_job *job, struct arena *arena
 }
 
 static bool describe(void *context, const char *model_name, uint32_t version, const char *path,
-                     struct arena *arena, struct signature *out_signature,
+                     const char *options, struct arena *arena, struct signature *out_signature,
                      unsigned char out_digest[static MODEL_DIGEST_BYTES], struct error *err) {
     struct dispatcher *dispatcher = context;
     bool starts = dispatcher_is_starting(dispatcher);
     struct description description = {
         .job = {.model_name = model_name,
                 .describe_path = path,
+                .describe_options = options,
                 .used_version = version,
                 .timeout = {(starts ? FIRST_DESCRIBE_LIMIT_S : DESCRIBE_LIMIT_S) * US_PER_SECOND},
                 .done = on_described},

@@ -99,9 +99,7 @@ static const struct settings_key common_keys[] = {
 
 /* --- backends ------------------------------------------------------------------------------------ */
 
-static const struct settings_backend onnx = {.backend = MODEL_BACKEND_ONNX};
-
-static const struct settings_backend *const backends[] = {&onnx};
+static const struct settings_backend *const backends[] = {&settings_backend_onnx};
 
 enum { KEYS_MAXIMUM = 64, KNOWN_BYTES_MAXIMUM = 4096 };
 
@@ -113,7 +111,7 @@ static void append_names(struct text *out, const char *name) {
 
 static bool find_backend(yyjson_val *value, const struct settings_backend **out_backend,
                          struct error *err) {
-    *out_backend = &onnx;
+    *out_backend = &settings_backend_onnx;
     if (value == NULL) {
         return true;
     }

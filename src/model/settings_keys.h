@@ -29,6 +29,8 @@ struct settings_backend {
     bool (*finish)(struct settings_reading *reading, struct error *err);
 };
 
+extern const struct settings_backend settings_backend_onnx;
+
 /* "30s", more than 0. */
 MUST_CHECK bool settings_read_duration(const char *key, yyjson_val *value,
                                        struct duration *out_duration, struct error *err);

@@ -40,7 +40,7 @@ static bool open_runtime(struct child *child, struct error *err) {
 static bool describe(struct child *child, const struct frame *request, struct frame *reply,
                      struct error *err) {
     struct runtime_model *model;
-    if (!runtime_load(child->runtime, request->path, NULL, &model, err)) {
+    if (!runtime_load(child->runtime, request->path, request->options, NULL, &model, err)) {
         return false;
     }
     signature_to_json(runtime_signature(model), &child->result);
@@ -70,8 +70,8 @@ static bool run(struct child *child, const struct frame *request, struct frame *
                 struct error *err) {
     struct runtime_model *model;
     struct tensor *inputs = NULL;
-    if (!runtime_load(child->runtime, request->path, request->has_digest ? request->digest : NULL,
-                      &model, err)) {
+    if (!runtime_load(child->runtime, request->path, request->options,
+                      request->has_digest ? request->digest : NULL, &model, err)) {
         return false;
     }
     memcpy(reply->digest, runtime_digest(model), sizeof reply->digest);

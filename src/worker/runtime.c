@@ -3,6 +3,7 @@
 #include "base/list.h"
 #include "worker/library.h"
 #include "worker/onnx_file.h"
+#include "worker/session_options.h"
 #include "worker/value.h"
 
 #include <errno.h>
@@ -21,6 +22,7 @@ enum { SESSIONS_MAXIMUM = 32, INPUTS_MAXIMUM = 1024 };
 struct runtime_model {
     struct list_node node; /* in runtime.models, most recently used first */
     char *path;
+    char *options;        /* of its session */
     struct stat identity; /* of the file when it was loaded */
     OrtSession *session;
     struct arena arena; /* of the signature */
@@ -226,6 +228,7 @@ static void unload(struct runtime *runtime, struct runtime_model *model) {
     }
     arena_fini(&model->arena);
     free(model->path);
+    free(model->options);
     free(model);
 }
 
@@ -267,22 +270,36 @@ static bool read_file(const char *path, struct stat *out_identity, char **out_by
 }
 
 /* From the very bytes that were digested; a model that keeps weights in further files needs its path. */
-static bool create_session(struct runtime *runtime, struct runtime_model *model, const char *bytes,
-                           size_t size_bytes, struct error *err) {
+static bool create_session_with(struct runtime *runtime, struct runtime_model *model,
+                                const OrtSessionOptions *options, const char *bytes,
+                                size_t size_bytes, struct error *err) {
     const OrtApi *api = runtime->api;
     struct error first;
     if (value_ok(api,
-                 api->CreateSessionFromArray(runtime->environment, bytes, size_bytes,
-                                             runtime->options, &model->session),
+                 api->CreateSessionFromArray(runtime->environment, bytes, size_bytes, options,
+                                             &model->session),
                  ERROR_MODEL_UNAVAILABLE, &first) ||
         value_ok(api,
-                 api->CreateSession(runtime->environment, model->path, runtime->options,
-                                    &model->session),
+                 api->CreateSession(runtime->environment, model->path, options, &model->session),
                  ERROR_MODEL_UNAVAILABLE, err)) {
         return true;
     }
     *err = first;
     return false;
+}
+
+static bool create_session(struct runtime *runtime, struct runtime_model *model, const char *bytes,
+                           size_t size_bytes, struct error *err) {
+    if (model->options[0] == '\0') {
+        return create_session_with(runtime, model, runtime->options, bytes, size_bytes, err);
+    }
+    OrtSessionOptions *options;
+    if (!session_options_new(runtime->api, runtime->options, model->options, &options, err)) {
+        return false;
+    }
+    bool ok = create_session_with(runtime, model, options, bytes, size_bytes, err);
+    runtime->api->ReleaseSessionOptions(options);
+    return ok;
 }
 
 static bool load(struct runtime *runtime, struct runtime_model *model, struct error *err) {
@@ -319,17 +336,23 @@ static struct runtime_model *find_loaded(struct runtime *runtime, const char *pa
     return NULL;
 }
 
-static bool is_wanted(const struct runtime_model *model, const unsigned char *digest) {
+static bool is_wanted(const struct runtime_model *model, const char *options,
+                      const unsigned char *digest) {
     struct stat now;
+    if (strcmp(model->options, options) != 0) {
+        return false;
+    }
     return (digest != NULL && memcmp(model->digest, digest, sizeof model->digest) == 0) ||
            (stat(model->path, &now) == 0 && is_same_file(&now, &model->identity));
 }
 
-bool runtime_load(struct runtime *runtime, const char *path, const unsigned char *digest,
-                  struct runtime_model **out_model, struct error *err) {
+bool runtime_load(struct runtime *runtime, const char *path, const char *options,
+                  const unsigned char *digest, struct runtime_model **out_model,
+                  struct error *err) {
+    options = options == NULL ? "" : options;
     struct runtime_model *model = find_loaded(runtime, path);
     if (model != NULL) {
-        if (is_wanted(model, digest)) {
+        if (is_wanted(model, options, digest)) {
             list_remove(&model->node);
             list_prepend(&runtime->models, &model->node);
             *out_model = model;
@@ -342,6 +365,7 @@ bool runtime_load(struct runtime *runtime, const char *path, const unsigned char
     }
     model = must_alloc_zeroed(1, sizeof *model);
     model->path = must_strdup(path);
+    model->options = must_strdup(options);
     list_init(&model->node);
     list_prepend(&runtime->models, &model->node);
     runtime->model_count++;
