@@ -147,19 +147,20 @@ static const struct file_stamp look_again = {.inode = UINT64_MAX};
 static void describe(const struct model_describer *describer, const struct model *model,
                      struct arena *arena, struct model_version *version, struct file_stamp *stamp) {
     struct error err;
+    struct model_description description = {0};
     if (stamp->inode == 0) {
         version->reason = "there is no file model.onnx";
     } else if (is_being_written(version->path)) {
         version->reason = "model.onnx is still being written";
         *stamp = look_again;
     } else if (describer->describe(describer->context, model->name, version->version, version->path,
-                                   model->settings.onnx.text, arena, &version->signature,
-                                   version->digest, &err)) {
+                                   model->settings.onnx.text, arena, &description, &err)) {
+        version->signature = description.signature;
+        memcpy(version->digest, description.digest, MODEL_DIGEST_BYTES);
         version->loads = true;
         version->has_signature = true;
     } else {
         version->reason = arena_strdup(arena, err.message);
-        version->signature = (struct signature){0};
         if (err.kind == ERROR_UNAVAILABLE || err.kind == ERROR_INTERRUPTED) {
             *stamp = look_again;
         }

@@ -43,7 +43,11 @@ static bool describe(struct child *child, const struct frame *request, struct fr
     if (!runtime_load(child->runtime, request->path, request->options, NULL, &model, err)) {
         return false;
     }
+    text_append(&child->result, "{\"engine\":");
+    text_append_json_string(&child->result, runtime_version(child->runtime));
+    text_append(&child->result, ",\"signature\":");
     signature_to_json(runtime_signature(model), &child->result);
+    text_append_char(&child->result, '}');
     memcpy(reply->digest, runtime_digest(model), sizeof reply->digest);
     reply->has_digest = true;
     return true;

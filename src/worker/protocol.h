@@ -3,7 +3,8 @@
  * order; the magic number catches a worker of another build all the same.
  *
  *   daemon -> worker   FRAME_PROBE      which ONNX Runtime is it
- *                      FRAME_DESCRIBE   name, version, path, options: what is the model's signature
+ *                      FRAME_DESCRIBE   name, version, path, options: what is the model's signature; it is answered with
+ *                                       {"engine": ONNX Runtime's version, "signature"}
  *                      FRAME_RUN        name, version, path, options, body (parameters as JSON): run it; the digest says
  *                                       which file the daemon found there, and a worker that has it need not look
  *   worker -> daemon   FRAME_REPLY      the request's id; kind ERROR_NONE and body (JSON) and the digest of

@@ -29,8 +29,8 @@ static _Atomic int described_count;
 static char described_options[128]; /* the last; for who waited for the scan */
 
 static bool describe(void *context, const char *model_name, uint32_t version, const char *path,
-                     const char *options, struct arena *arena, struct signature *out_signature,
-                     unsigned char out_digest[static MODEL_DIGEST_BYTES], struct error *out_err) {
+                     const char *options, struct arena *arena, struct model_description *out,
+                     struct error *out_err) {
     (void)context;
     (void)model_name;
     (void)version;
@@ -46,8 +46,8 @@ static bool describe(void *context, const char *model_name, uint32_t version, co
     }
     struct tensor_signature *input = arena_alloc_zeroed(arena, sizeof *input);
     input->name = arena_strdup(arena, text);
-    *out_signature = (struct signature){.inputs = input, .input_count = 1};
-    memset(out_digest, (int)size_bytes, MODEL_DIGEST_BYTES);
+    out->signature = (struct signature){.inputs = input, .input_count = 1};
+    memset(out->digest, (int)size_bytes, MODEL_DIGEST_BYTES);
     return true;
 }
 
