@@ -16,8 +16,7 @@
 enum {
     EVENTS_AT_ONCE = 64,
     JOBS_PER_WORKER_MAXIMUM = 64,
-    /* So much work of fast models may lie with one worker: enough to hide the way there and back (about 60 us
-     * between two cores), little enough that nothing waits long behind it. */
+    /* So much work of fast models may lie with one worker: it hides the way there and back (60 us), and none waits long. */
     WORKER_LOAD_US = 2000,
     CANCELLED_LIMIT_MS = 100,
 };
