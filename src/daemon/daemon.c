@@ -4,6 +4,7 @@
 #include "daemon/zone_watch.h"
 #include "dispatch/dispatch.h"
 #include "http/http.h"
+#include "model/catalog.h"
 #include "model/repository.h"
 #include "observe/log.h"
 #include "process/process.h"
@@ -39,6 +40,8 @@ struct daemon {
     struct process_executor *commands;
     struct remote_executor *remote;
     struct model_repository *repository;
+    struct catalog *catalog; /* the repository's thread has it while it runs */
+    bool is_catalog_saved;   /* once, when the repository was first known */
     struct scheduler *scheduler;
     struct token_verifier *tokens; /* NULL: none are taken */
     struct api *api;
@@ -66,8 +69,20 @@ static bool open_signals(struct daemon *daemon, struct error *err) {
     return true;
 }
 
+static void save_catalog(struct daemon *daemon) {
+    struct error err;
+    if (!catalog_save(daemon->catalog, &err)) {
+        log_event(LOG_WARNING, "catalog_not_saved", LOG_FAILURE(&err));
+    }
+}
+
+/* Later changes are saved at the end: a start after a crash finds them out again. */
 static void on_models_changed(void *context) {
     struct daemon *daemon = context;
+    if (!daemon->is_catalog_saved) {
+        save_catalog(daemon);
+        daemon->is_catalog_saved = true;
+    }
     ssize_t ignored = write(daemon->models_fd, &(uint64_t){1}, sizeof(uint64_t));
     (void)ignored;
 }
@@ -102,8 +117,15 @@ static bool start_models(struct daemon *daemon, struct error *err) {
     options.executors[MODEL_BACKEND_HTTP] = remote_executor_interface(daemon->remote);
     options.executors[MODEL_BACKEND_OPENINFERENCE] = remote_executor_interface(daemon->remote);
     options.executors[MODEL_BACKEND_PROCESS] = process_executor_interface(daemon->commands);
-    if (!dispatcher_new(&options, &daemon->dispatcher, err) ||
-        !model_repository_new(settings->models, dispatcher_describer(daemon->dispatcher),
+    if (!dispatcher_new(&options, &daemon->dispatcher, err)) {
+        return false;
+    }
+    struct text catalog_path CLEANUP(text_fini);
+    text_init(&catalog_path, PATH_MAX);
+    text_printf(&catalog_path, "%s-models", settings->db);
+    daemon->catalog =
+        catalog_new(text_string(&catalog_path), dispatcher_describer(daemon->dispatcher));
+    if (!model_repository_new(settings->models, catalog_describer(daemon->catalog),
                               &daemon->repository, err)) {
         return false;
     }
@@ -285,6 +307,10 @@ static void stop(struct daemon *daemon) {
     api_free(daemon->api);
     token_verifier_free(daemon->tokens);
     model_repository_free(daemon->repository);
+    if (daemon->catalog != NULL) {
+        save_catalog(daemon);
+    }
+    catalog_free(daemon->catalog);
     dispatcher_free(daemon->dispatcher);
     process_executor_free(daemon->commands);
     remote_executor_free(daemon->remote);

@@ -20,21 +20,26 @@ static void on_described(struct dispatch_job *job) {
 }
 
 static bool read_description(const struct dispatch_job *job, struct arena *arena,
-                             struct signature *out_signature, struct error *err) {
+                             struct model_description *out, struct error *err) {
     yyjson_doc *document = yyjson_read(job->result, job->result_bytes, 0);
-    bool ok = signature_from_json(yyjson_doc_get_root(document), arena, out_signature, err);
+    yyjson_val *root = yyjson_doc_get_root(document);
+    const char *engine = yyjson_get_str(yyjson_obj_get(root, "engine"));
+    bool ok = signature_from_json(yyjson_obj_get(root, "signature"), arena, &out->signature, err);
+    out->engine = engine == NULL ? NULL : arena_strdup(arena, engine);
+    memcpy(out->digest, job->used_digest, MODEL_DIGEST_BYTES);
     yyjson_doc_free(document);
     return ok;
 }
 
 static bool describe(void *context, const char *model_name, uint32_t version, const char *path,
-                     struct arena *arena, struct signature *out_signature,
-                     unsigned char out_digest[static MODEL_DIGEST_BYTES], struct error *err) {
+                     const char *options, struct arena *arena, struct model_description *out,
+                     struct error *err) {
     struct dispatcher *dispatcher = context;
     bool starts = dispatcher_is_starting(dispatcher);
     struct description description = {
         .job = {.model_name = model_name,
                 .describe_path = path,
+                .describe_options = options,
                 .used_version = version,
                 .timeout = {(starts ? FIRST_DESCRIBE_LIMIT_S : DESCRIBE_LIMIT_S) * US_PER_SECOND},
                 .done = on_described},
@@ -47,8 +52,7 @@ static bool describe(void *context, const char *model_name, uint32_t version, co
     struct dispatch_job *job = &description.job;
     bool ok = job->status == EXECUTION_SUCCEEDED;
     if (ok) {
-        ok = read_description(job, arena, out_signature, err);
-        memcpy(out_digest, job->used_digest, MODEL_DIGEST_BYTES);
+        ok = read_description(job, arena, out, err);
     } else {
         *err = job->err;
         if (starts && err->kind == ERROR_TIMED_OUT) {

@@ -86,7 +86,8 @@ struct dispatch_job {
     struct duration duration;
 
     /* The dispatcher's own. */
-    const char *describe_path; /* not a run: what is the signature of this file */
+    const char *describe_path;    /* not a run: what is the signature of this file */
+    const char *describe_options; /* with these, as onnx_options.text */
     struct model_queue *queue;
     struct executor *executor; /* that has it; else NULL */
     uint64_t id;               /* of its frame; no other job has it */

@@ -221,7 +221,7 @@ static bool may_run(const struct dispatcher *dispatcher, const struct dispatch_j
 }
 
 static void send_job(struct dispatcher *dispatcher, struct worker_link *link,
-                     struct dispatch_job *job, const char *path) {
+                     struct dispatch_job *job, const char *path, const char *options) {
     bool describes = job->describe_path != NULL;
     job->id = ++dispatcher->last_id;
     struct frame frame = {
@@ -230,6 +230,7 @@ static void send_job(struct dispatcher *dispatcher, struct worker_link *link,
         .version = job->used_version,
         .name = job->model_name,
         .path = path,
+        .options = options,
         .body = describes ? "" : job->parameters,
         .body_bytes = job->parameters_bytes,
         .has_digest = !describes,
@@ -305,7 +306,7 @@ static enum placing place_description(struct dispatcher *dispatcher, struct disp
     }
     job->limit = job->timeout;
     queues_remove(&dispatcher->queues, job);
-    send_job(dispatcher, link, job, job->describe_path);
+    send_job(dispatcher, link, job, job->describe_path, job->describe_options);
     return PLACING_DONE;
 }
 
@@ -343,7 +344,7 @@ static enum placing place_job(struct dispatcher *dispatcher, struct dispatch_job
     memcpy(job->used_digest, version->digest, sizeof job->used_digest);
     queues_remove(&dispatcher->queues, job);
     if (is_local) {
-        send_job(dispatcher, link, job, version->path);
+        send_job(dispatcher, link, job, version->path, model->settings.onnx.text);
     } else {
         hand_over(dispatcher, job, model, version);
     }

@@ -217,6 +217,48 @@ float half_to_float(uint16_t bits) {
     return (bits & 0x8000) != 0 ? -magnitude : magnitude;
 }
 
+bool decimal_read_bfloat16(const char *text, uint16_t *out_bits) {
+    double value;
+    if (!decimal_read_double(text, &value)) {
+        return false;
+    }
+    if (may_be_a_middle(value, 45, 0x1p-126)) {
+        value = lean_to_text(text, value);
+    }
+    uint16_t bits = bfloat16_from_double(value);
+    if ((bits & 0x7fff) == 0x7f80) {
+        return false;
+    }
+    *out_bits = bits;
+    return true;
+}
+
+uint16_t bfloat16_from_double(double value) {
+    uint16_t sign = signbit(value) ? 0x8000 : 0;
+    double magnitude = fabs(value);
+    if (isnan(value)) {
+        return sign | 0x7f80 | 0x0040 | (uint16_t)(double_bits(value) >> 45 & 0x3f);
+    }
+    if (magnitude >= 0x1.ffp127) {
+        return sign | 0x7f80;
+    }
+    /* Rounded once and carried, as a half is. */
+    if (magnitude < 0x1p-126) {
+        return (uint16_t)(sign | (uint16_t)nearbyint(magnitude * 0x1p133));
+    }
+    int exponent;
+    double fraction = frexp(magnitude, &exponent);
+    unsigned mantissa = (unsigned)nearbyint(fraction * 0x1p8) - 128;
+    return (uint16_t)(sign | (((unsigned)(exponent + 126) << 7) + mantissa));
+}
+
+float bfloat16_to_float(uint16_t bits) {
+    uint32_t wide = (uint32_t)bits << 16;
+    float value;
+    memcpy(&value, &wide, sizeof value);
+    return value;
+}
+
 /* --- writing ----------------------------------------------------------------------------------- */
 
 size_t decimal_write_unsigned(uint64_t value, char out[static DECIMAL_BYTES]) {

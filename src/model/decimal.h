@@ -19,12 +19,16 @@ MUST_CHECK bool decimal_read_float(const char *text, float *out);
 /* A number that is whole however it is written ("3.0", "1e3"), if it has at most 19 digits and its magnitude fits;
  * else false. */
 MUST_CHECK bool decimal_read_whole(const char *text, bool *out_negative, uint64_t *out_magnitude);
-/* IEEE 754 binary16 as its bits. */
+/* IEEE 754 binary16, and bfloat16 (the upper half of binary32), as their bits. */
 MUST_CHECK bool decimal_read_half(const char *text, uint16_t *out_bits);
+MUST_CHECK bool decimal_read_bfloat16(const char *text, uint16_t *out_bits);
 
 /* The nearest binary16, infinity where it is too large; the bits of a NaN are kept as far as they fit. */
 uint16_t half_from_double(double value);
 float half_to_float(uint16_t bits);
+/* The same of bfloat16. */
+uint16_t bfloat16_from_double(double value);
+float bfloat16_to_float(uint16_t bits);
 
 /* Returns how many bytes were written. The value is finite. A whole number is written "1.0", so that
  * who reads it knows it for a float, and in all of its digits while it is below 2^24 (the half 65504 is not

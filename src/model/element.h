@@ -1,4 +1,4 @@
-/* One element of a tensor and its JSON forms; for tensor.h's two halves. */
+/* One element of a tensor and its JSON forms; for neighbours of tensor.h. */
 #ifndef ORRERY_MODEL_ELEMENT_H
 #define ORRERY_MODEL_ELEMENT_H
 

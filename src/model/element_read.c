@@ -111,18 +111,23 @@ static bool read_float(yyjson_val *value, float *out, struct error *err) {
     return true;
 }
 
-static bool read_half(yyjson_val *value, uint16_t *out, struct error *err) {
+/* The two formats of 16 bits. */
+static bool read_narrow(yyjson_val *value, enum tensor_type type, uint16_t *out,
+                        struct error *err) {
+    bool is_half = type == TENSOR_FP16;
     if (yyjson_is_raw(value)) {
-        return decimal_read_half(yyjson_get_raw(value), out) ||
-               refuse_range(value, TENSOR_FP16, err);
+        const char *text = yyjson_get_raw(value);
+        return (is_half ? decimal_read_half(text, out) : decimal_read_bfloat16(text, out)) ||
+               refuse_range(value, type, err);
     }
     double wide;
     if (!read_double(value, &wide, err)) {
         return false;
     }
-    uint16_t bits = half_from_double(wide);
-    if (isfinite(wide) && (bits & 0x7c00) == 0x7c00) {
-        return refuse_range(value, TENSOR_FP16, err);
+    uint16_t bits = is_half ? half_from_double(wide) : bfloat16_from_double(wide);
+    uint16_t infinity = is_half ? 0x7c00 : 0x7f80;
+    if (isfinite(wide) && (bits & infinity) == infinity) {
+        return refuse_range(value, type, err);
     }
     *out = bits;
     return true;
@@ -308,14 +313,15 @@ static bool read_float_element(yyjson_val *value, struct tensor *tensor, size_t 
     }
     double wide;
     float narrow;
-    uint16_t half;
+    uint16_t narrowest;
     if (tensor->type == TENSOR_FP32) {
         return read_float(value, &narrow, err) && store(tensor, index, &narrow, sizeof narrow);
     }
     if (tensor->type == TENSOR_FP64) {
         return read_double(value, &wide, err) && store(tensor, index, &wide, sizeof wide);
     }
-    return read_half(value, &half, err) && store(tensor, index, &half, sizeof half);
+    return read_narrow(value, tensor->type, &narrowest, err) &&
+           store(tensor, index, &narrowest, sizeof narrowest);
 }
 
 bool element_from_json(yyjson_val *value, struct tensor *tensor, size_t index, struct arena *arena,
@@ -332,6 +338,7 @@ bool element_from_json(yyjson_val *value, struct tensor *tensor, size_t index, s
     uint64_t bits;
     switch (tensor->type) {
     case TENSOR_FP16:
+    case TENSOR_BF16:
     case TENSOR_FP32:
     case TENSOR_FP64:
         return read_float_element(value, tensor, index, err);
@@ -339,6 +346,8 @@ bool element_from_json(yyjson_val *value, struct tensor *tensor, size_t index, s
         return read_string(value, tensor, index, arena, err);
     case TENSOR_BOOL:
         return read_bool(value, &bits, err) && store(tensor, index, &bits, 1);
+    case TENSOR_SEQUENCE:
+    case TENSOR_MAP:
     case TENSOR_OTHER:
         return error_set(err, ERROR_INVALID_PARAMETERS,
                          "the input is of a type that JSON cannot carry");

@@ -48,12 +48,20 @@ struct model_snapshot {
     size_t model_count;
 };
 
-/* What describing a file gives; strings and arrays in the given arena. False with the reason in err. Called
- * on the repository's thread, may take long, may be called for several files one after the other. */
+/* What is found out about a file. */
+struct model_description {
+    struct signature signature;
+    unsigned char digest[MODEL_DIGEST_BYTES];
+    const char *engine; /* the version of what found it out; NULL: not known */
+};
+
+/* Describes a file, with the options of its model.json (onnx_options.text, may be NULL); strings and arrays in the given
+ * arena. False with the reason in err. Called on the repository's thread, may take long, may be called for several files
+ * one after the other. */
 struct model_describer {
     bool (*describe)(void *context, const char *model_name, uint32_t version, const char *path,
-                     struct arena *arena, struct signature *out_signature,
-                     unsigned char out_digest[static MODEL_DIGEST_BYTES], struct error *err);
+                     const char *options, struct arena *arena, struct model_description *out,
+                     struct error *err);
     void *context;
 };
 

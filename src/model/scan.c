@@ -145,21 +145,23 @@ static void copy_version(const struct model_version *from, struct arena *arena,
 static const struct file_stamp look_again = {.inode = UINT64_MAX};
 
 /* What is not the file's own fault is tried again at the next scan. */
-static void describe(const struct model_describer *describer, const char *name, struct arena *arena,
-                     struct model_version *version, struct file_stamp *stamp) {
+static void describe(const struct model_describer *describer, const struct model *model,
+                     struct arena *arena, struct model_version *version, struct file_stamp *stamp) {
     struct error err;
+    struct model_description description = {0};
     if (stamp->inode == 0) {
         version->reason = "there is no file model.onnx";
     } else if (is_being_written(version->path)) {
         version->reason = "model.onnx is still being written";
         *stamp = look_again;
-    } else if (describer->describe(describer->context, name, version->version, version->path, arena,
-                                   &version->signature, version->digest, &err)) {
+    } else if (describer->describe(describer->context, model->name, version->version, version->path,
+                                   model->settings.onnx.text, arena, &description, &err)) {
+        version->signature = description.signature;
+        memcpy(version->digest, description.digest, MODEL_DIGEST_BYTES);
         version->loads = true;
         version->has_signature = true;
     } else {
         version->reason = arena_strdup(arena, err.message);
-        version->signature = (struct signature){0};
         if (err.kind == ERROR_UNAVAILABLE || err.kind == ERROR_INTERRUPTED) {
             *stamp = look_again;
         }
@@ -216,17 +218,24 @@ static void find_files(struct model_entry *entry, const char *path, const uint32
     }
 }
 
+static bool texts_equal(const char *a, const char *b) {
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
 static void read_files(struct model_entry *entry, const struct model_entry *before,
                        const struct model_describer *describer) {
+    bool same_options = before != NULL && texts_equal(before->model.settings.onnx.text,
+                                                      entry->model.settings.onnx.text);
     for (size_t i = 0; i < entry->model.version_count; i++) {
         struct model_version *version = &entry->model.versions[i];
         struct file_stamp *stamp = &entry->version_stamps[i];
         const struct file_stamp *stamp_before;
         const struct model_version *known = find_version(before, version->version, &stamp_before);
-        if (known != NULL && stamp->inode != 0 && stamps_equal(stamp, stamp_before)) {
+        if (known != NULL && same_options && stamp->inode != 0 &&
+            stamps_equal(stamp, stamp_before)) {
             copy_version(known, &entry->arena, version);
         } else {
-            describe(describer, entry->model.name, &entry->arena, version, stamp);
+            describe(describer, &entry->model, &entry->arena, version, stamp);
         }
     }
 }

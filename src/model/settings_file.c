@@ -99,10 +99,8 @@ static const struct settings_key common_keys[] = {
 
 /* --- backends ------------------------------------------------------------------------------------ */
 
-static const struct settings_backend onnx = {.backend = MODEL_BACKEND_ONNX};
-
 static const struct settings_backend *const backends[] = {
-    &onnx, &settings_of_http, &settings_of_openinference, &settings_of_process};
+    &settings_of_onnx, &settings_of_http, &settings_of_openinference, &settings_of_process};
 
 enum { KEYS_MAXIMUM = 64, KNOWN_BYTES_MAXIMUM = 4096 };
 
@@ -114,7 +112,7 @@ static void append_names(struct text *out, const char *name) {
 
 static bool find_backend(yyjson_val *value, const struct settings_backend **out_backend,
                          struct error *err) {
-    *out_backend = &onnx;
+    *out_backend = &settings_of_onnx;
     if (value == NULL) {
         return true;
     }

@@ -4,7 +4,14 @@
  *   max_concurrency  how many executions of the model may run at the same time, from 1; default no bound
  *   timeout          the longest an execution may take ("30s"); a run's own timeout can only be shorter
  *
- * and the keys of its backend. Anything else is an error that names the key, or the line and column. Pure; any thread. */
+ * and the keys of its backend. Of "onnx":
+ *
+ *   intra_threads        threads that one operator may use, from 1 to 256
+ *   inter_threads        operators that may run side by side, from 1 to 256; default one after the other
+ *   graph_optimization   "none", "basic", "extended" or "all", the default
+ *   execution_providers  ONNX Runtime's names of them, the preferred first; its CPU's is always the last
+ *
+ * Anything else is an error that names the key, or the line and column. Pure; any thread. */
 #ifndef ORRERY_MODEL_SETTINGS_FILE_H
 #define ORRERY_MODEL_SETTINGS_FILE_H
 

@@ -32,6 +32,7 @@ struct settings_backend {
 /* One for each file settings_<backend>.c. */
 extern const struct settings_backend settings_of_http;
 extern const struct settings_backend settings_of_openinference;
+extern const struct settings_backend settings_of_onnx;
 extern const struct settings_backend settings_of_process;
 
 /* "30s", more than 0. */

@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PLACE_BYTES = 160 };
+/* Of any place, and of an input: "parameters.inputs[12]". */
+enum { PLACE_BYTES = 160, ROOT_BYTES = 48 };
 
 /* What is being read, and where in the parameters it stands. */
 struct reader {
@@ -34,16 +35,17 @@ static bool refuse(const struct reader *reader, struct error *err, const char *f
 
 static bool refuse(const struct reader *reader, struct error *err, const char *format, ...) {
     char where[PLACE_BYTES];
-    char shape[TENSOR_SHAPE_BYTES];
     char what[200];
+    struct text expected CLEANUP(text_fini);
+    text_init(&expected, TENSOR_SHAPE_BYTES);
+    tensor_signature_append(reader->input, &expected);
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(what, sizeof what, format, arguments);
     va_end(arguments);
     return error_set_field(err, ERROR_INVALID_PARAMETERS, "parameters",
-                           "%s %s (input '%.60s' is %s %s)", place(reader, where), what,
-                           reader->input->name, tensor_type_name(reader->input->type),
-                           tensor_shape_format(&reader->input->shape, shape));
+                           "%s %s (input '%.60s' is %s)", place(reader, where), what,
+                           reader->input->name, text_string(&expected));
 }
 
 static bool refuse_element(const struct reader *reader, struct error *err) {
@@ -160,14 +162,23 @@ static bool read_nested(struct reader *reader, yyjson_val *value, struct error *
     return read_elements(reader, value, err);
 }
 
+/* How deep lists are nested, by the first of each level. */
+static uint32_t nesting(yyjson_val *value) {
+    uint32_t depth = 0;
+    for (; yyjson_is_arr(value) && depth < TENSOR_RANK_MAXIMUM; depth++) {
+        value = yyjson_arr_get_first(value);
+    }
+    return depth;
+}
+
 /* The shape of nested lists, by the first of each level. Below an empty list a dynamic dimension is 0. */
 static bool infer_shape(struct reader *reader, yyjson_val *data, struct error *err) {
     const struct tensor_shape *expected = &reader->input->shape;
     struct tensor_shape *shape = &reader->tensor->shape;
     yyjson_val *value = data;
-    shape->rank = expected->rank;
-    for (uint32_t i = 0; i < expected->rank; i++) {
-        int64_t dimension = expected->dimensions[i];
+    shape->rank = expected->rank == TENSOR_RANK_UNKNOWN ? nesting(data) : expected->rank;
+    for (uint32_t i = 0; i < shape->rank; i++) {
+        int64_t dimension = expected->rank == TENSOR_RANK_UNKNOWN ? -1 : expected->dimensions[i];
         if (value == NULL) {
             shape->dimensions[i] = dimension < 0 ? 0 : dimension;
             continue;
@@ -286,7 +297,9 @@ static bool read_columns(const struct signature *signature, yyjson_val *data, st
 /* Rows by name for one input [n, features]: the model does not know the names, so the first row's order is the
  * columns' order, and each further row must have the same names. */
 static bool read_named_rows(struct reader *reader, yyjson_val *data, struct error *err) {
-    const struct tensor_shape *expected = &reader->input->shape;
+    static const struct tensor_shape any_table = {.rank = 2, .dimensions = {-1, -1}};
+    const struct tensor_shape *expected =
+        reader->input->shape.rank == TENSOR_RANK_UNKNOWN ? &any_table : &reader->input->shape;
     struct tensor *tensor = reader->tensor;
     yyjson_val *first = yyjson_arr_get_first(data);
     size_t columns = yyjson_obj_size(first);
@@ -355,6 +368,9 @@ static bool read_data(const struct signature *signature, yyjson_val *data, struc
     struct tensor tensor = {.name = input->name, .type = input->type};
     struct reader reader = {
         .input = input, .root = "parameters.data", .tensor = &tensor, .arena = arena};
+    if (input->type == TENSOR_SEQUENCE) {
+        return refuse(&reader, err, "cannot be a sequence; use \"inputs\"");
+    }
     yyjson_val *first = yyjson_is_arr(data) ? yyjson_arr_get_first(data) : NULL;
     bool named = yyjson_is_obj(first) &&
                  (input->type != TENSOR_BYTES || yyjson_obj_get(first, "b64") == NULL);
@@ -376,7 +392,9 @@ static bool read_shape(struct reader *reader, yyjson_val *json, struct error *er
     if (!yyjson_is_arr(json)) {
         return refuse(reader, err, "has no \"shape\", which is a list of whole numbers");
     }
-    bool fits = yyjson_arr_size(json) == expected->rank;
+    bool is_any = expected->rank == TENSOR_RANK_UNKNOWN;
+    bool fits = is_any ? yyjson_arr_size(json) <= TENSOR_RANK_MAXIMUM
+                       : yyjson_arr_size(json) == expected->rank;
     size_t index;
     size_t count;
     yyjson_val *value;
@@ -390,8 +408,8 @@ static bool read_shape(struct reader *reader, yyjson_val *json, struct error *er
         if (index < TENSOR_RANK_MAXIMUM) {
             shape->dimensions[index] = dimension;
         }
-        fits =
-            fits && (expected->dimensions[index] < 0 || expected->dimensions[index] == dimension);
+        fits = fits && (is_any || expected->dimensions[index] < 0 ||
+                        expected->dimensions[index] == dimension);
     }
     shape->rank = (uint32_t)MIN_OF(count, (size_t)TENSOR_RANK_MAXIMUM);
     if (!fits) {
@@ -436,7 +454,7 @@ static const struct tensor_signature *find_input(const struct signature *signatu
     return NULL;
 }
 
-static bool check_input_keys(yyjson_val *json, size_t index, struct error *err) {
+static bool check_input_keys(yyjson_val *json, const char *root, struct error *err) {
     size_t at;
     size_t count;
     yyjson_val *key;
@@ -449,9 +467,69 @@ static bool check_input_keys(yyjson_val *json, size_t index, struct error *err) 
         }
         if (!known) {
             return error_set_field(err, ERROR_INVALID_PARAMETERS, "parameters",
-                                   "parameters.inputs[%zu].%.60s is not known; an input has name, "
-                                   "shape, datatype and data",
-                                   index, yyjson_get_str(key));
+                                   "%s.%.60s is not known; an input has name, shape, datatype "
+                                   "and data",
+                                   root, yyjson_get_str(key));
+        }
+    }
+    return true;
+}
+
+static bool check_datatype(const struct reader *reader, yyjson_val *json, struct error *err) {
+    const char *datatype = yyjson_get_str(yyjson_obj_get(json, "datatype"));
+    if (datatype == NULL) {
+        return refuse(reader, err, "has no \"datatype\"");
+    }
+    return strcmp(datatype, tensor_type_name(reader->tensor->type)) == 0 ||
+           refuse(reader, err, "has the datatype %.40s", datatype);
+}
+
+/* {"shape", "datatype", "data"} at `root`. */
+static bool read_value(const struct tensor_signature *input, yyjson_val *json, const char *root,
+                       struct arena *arena, struct tensor *tensor, struct error *err) {
+    char data_root[PLACE_BYTES];
+    struct reader reader = {.input = input, .root = root, .tensor = tensor, .arena = arena};
+    if (!check_input_keys(json, root, err) || !check_datatype(&reader, json, err) ||
+        !read_shape(&reader, yyjson_obj_get(json, "shape"), err)) {
+        return false;
+    }
+    snprintf(data_root, sizeof data_root, "%s.data", root);
+    reader.root = data_root;
+    return read_input_data(&reader, yyjson_obj_get(json, "data"), err);
+}
+
+/* {"datatype": "SEQUENCE", "data": [{"shape", "datatype", "data"}, …]}; each tensor has a shape of its own. */
+static bool read_sequence(const struct tensor_signature *input, yyjson_val *json, const char *root,
+                          struct arena *arena, struct tensor *tensor, struct error *err) {
+    struct reader reader = {.input = input, .root = root, .tensor = tensor, .arena = arena};
+    if (!check_input_keys(json, root, err) || !check_datatype(&reader, json, err)) {
+        return false;
+    }
+    yyjson_val *data = yyjson_obj_get(json, "data");
+    if (yyjson_obj_get(json, "shape") != NULL) {
+        return refuse(&reader, err, "has a shape, which only its tensors have");
+    }
+    if (yyjson_arr_size(data) == 0) { /* no call of ONNX Runtime's makes an empty one */
+        return refuse(&reader, err, "has no \"data\", which is a list of one or more tensors");
+    }
+    tensor->shape.rank = TENSOR_RANK_UNKNOWN;
+    tensor->element_count = yyjson_arr_size(data);
+    if (arena != NULL) {
+        tensor->elements =
+            arena_alloc_zeroed(arena, tensor->element_count * sizeof *tensor->elements);
+    }
+    size_t index;
+    size_t count;
+    yyjson_val *value;
+    yyjson_arr_foreach(data, index, count, value) {
+        char place[PLACE_BYTES];
+        struct tensor element = {.type = input->element_type};
+        snprintf(place, sizeof place, "%s.data[%zu]", root, index);
+        if (!read_value(input, value, place, arena, &element, err)) {
+            return false;
+        }
+        if (tensor->elements != NULL) {
+            tensor->elements[index] = element;
         }
     }
     return true;
@@ -470,23 +548,11 @@ static bool read_input(const struct signature *signature, yyjson_val *json, size
                                               "'%.60s'; its first is '%.60s'",
                                index, name == NULL ? "" : name, signature->inputs[0].name);
     }
-    char root[PLACE_BYTES];
+    char root[ROOT_BYTES];
     snprintf(root, sizeof root, "parameters.inputs[%zu]", index);
     struct tensor tensor = {.name = input->name, .type = input->type};
-    struct reader reader = {.input = input, .root = root, .tensor = &tensor, .arena = arena};
-    if (!check_input_keys(json, index, err)) {
-        return false;
-    }
-    const char *datatype = yyjson_get_str(yyjson_obj_get(json, "datatype"));
-    if (datatype == NULL || strcmp(datatype, tensor_type_name(input->type)) != 0) {
-        return datatype == NULL ? refuse(&reader, err, "has no \"datatype\"")
-                                : refuse(&reader, err, "has the datatype %.40s", datatype);
-    }
-    if (!read_shape(&reader, yyjson_obj_get(json, "shape"), err)) {
-        return false;
-    }
-    snprintf(root, sizeof root, "parameters.inputs[%zu].data", index);
-    if (!read_input_data(&reader, yyjson_obj_get(json, "data"), err)) {
+    if (input->type == TENSOR_SEQUENCE ? !read_sequence(input, json, root, arena, &tensor, err)
+                                       : !read_value(input, json, root, arena, &tensor, err)) {
         return false;
     }
     *out_input = (size_t)(input - signature->inputs);
@@ -527,10 +593,12 @@ static bool read_inputs(const struct signature *signature, yyjson_val *inputs, s
 
 static bool check_types(const struct signature *signature, struct error *err) {
     for (size_t i = 0; i < signature->input_count; i++) {
-        if (signature->inputs[i].type == TENSOR_OTHER) {
+        const struct tensor_signature *input = &signature->inputs[i];
+        enum tensor_type type = input->type == TENSOR_SEQUENCE ? input->element_type : input->type;
+        if (type == TENSOR_SEQUENCE || type == TENSOR_MAP || type == TENSOR_OTHER) {
             return error_set_field(err, ERROR_INVALID_PARAMETERS, "parameters",
                                    "the model's input '%.100s' is of a type that JSON cannot carry",
-                                   signature->inputs[i].name);
+                                   input->name);
         }
     }
     return true;

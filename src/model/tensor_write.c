@@ -48,6 +48,8 @@ static size_t write_number(const struct tensor *tensor, size_t index, char *out)
     switch (tensor->type) {
     case TENSOR_FP16:
         return write_half(((const uint16_t *)data)[index], out);
+    case TENSOR_BF16:
+        return write_float(bfloat16_to_float(((const uint16_t *)data)[index]), out);
     case TENSOR_FP32:
         return write_float(((const float *)data)[index], out);
     case TENSOR_FP64:
@@ -71,6 +73,8 @@ static size_t write_number(const struct tensor *tensor, size_t index, char *out)
     case TENSOR_BOOL:
         return (size_t)(stpcpy(out, ((const uint8_t *)data)[index] != 0 ? "true" : "false") - out);
     case TENSOR_BYTES:
+    case TENSOR_SEQUENCE:
+    case TENSOR_MAP:
     case TENSOR_OTHER:
         break;
     }
@@ -125,7 +129,7 @@ void json_append_bytes(struct text *out, const char *bytes, size_t size_bytes) {
 }
 
 void elements_to_json(const struct tensor *tensor, struct text *out) {
-    if (tensor->type != TENSOR_BYTES) {
+    if (tensor->type != TENSOR_BYTES && tensor->type != TENSOR_SEQUENCE) {
         write_numbers(tensor, out);
         return;
     }
@@ -133,16 +137,27 @@ void elements_to_json(const struct tensor *tensor, struct text *out) {
         if (i > 0) {
             text_append_char(out, ',');
         }
-        json_append_bytes(out, tensor->strings[i], tensor->string_bytes[i]);
+        if (tensor->type == TENSOR_SEQUENCE) {
+            tensor_to_json(&tensor->elements[i], out);
+        } else {
+            json_append_bytes(out, tensor->strings[i], tensor->string_bytes[i]);
+        }
     }
 }
 
 void tensor_to_json(const struct tensor *tensor, struct text *out) {
-    text_append(out, "{\"name\":");
-    text_append_json_string(out, tensor->name);
-    text_append(out, ",\"shape\":");
-    tensor_shape_append(&tensor->shape, out);
-    text_printf(out, ",\"datatype\":\"%s\",\"data\":[", tensor_type_name(tensor->type));
+    text_append_char(out, '{');
+    if (tensor->name != NULL) {
+        text_append(out, "\"name\":");
+        text_append_json_string(out, tensor->name);
+        text_append_char(out, ',');
+    }
+    if (tensor->type != TENSOR_SEQUENCE) {
+        text_append(out, "\"shape\":");
+        tensor_shape_append(&tensor->shape, out);
+        text_append_char(out, ',');
+    }
+    text_printf(out, "\"datatype\":\"%s\",\"data\":[", tensor_type_name(tensor->type));
     elements_to_json(tensor, out);
     text_append(out, "]}");
 }

@@ -46,7 +46,7 @@ static bool need_runtime(const struct child *child, struct error *err) {
  * process, which may read it. A new one has nothing to hope for from that. */
 static bool load(struct child *child, const struct frame *request, const unsigned char *digest,
                  struct runtime_model **out_model, struct error *err) {
-    if (runtime_load(child->runtime, request->path, digest, out_model, err)) {
+    if (runtime_load(child->runtime, request->path, request->options, digest, out_model, err)) {
         return true;
     }
     if (err->saved_errno == EACCES && child->has_served &&
@@ -62,7 +62,11 @@ static bool describe(struct child *child, const struct frame *request, struct fr
     if (!load(child, request, NULL, &model, err)) {
         return false;
     }
+    text_append(&child->result, "{\"engine\":");
+    text_append_json_string(&child->result, runtime_version(child->runtime));
+    text_append(&child->result, ",\"signature\":");
     signature_to_json(runtime_signature(model), &child->result);
+    text_append_char(&child->result, '}');
     memcpy(reply->digest, runtime_digest(model), sizeof reply->digest);
     reply->has_digest = true;
     return true;

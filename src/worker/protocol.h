@@ -1,10 +1,11 @@
 /* What the daemon and a worker say to each other over their Unix stream socket: frames, a fixed header and then
- * name, path and body. Both ends are the same program on the same machine, so numbers are in its own byte
+ * name, path, options and body. Both ends are the same program on the same machine, so numbers are in its own byte
  * order; the magic number catches a worker of another build all the same.
  *
  *   daemon -> worker   FRAME_PROBE      which ONNX Runtime is it
- *                      FRAME_DESCRIBE   name, version, path: what is the model's signature
- *                      FRAME_RUN        name, version, path, body (parameters as JSON): run it; the digest says
+ *                      FRAME_DESCRIBE   name, version, path, options: what is the model's signature; it is answered with
+ *                                       {"engine": ONNX Runtime's version, "signature"}
+ *                      FRAME_RUN        name, version, path, options, body (parameters as JSON): run it; the digest says
  *                                       which file the daemon found there, and a worker that has it need not look
  *   worker -> daemon   FRAME_REPLY      the request's id; kind ERROR_NONE and body (JSON) and the digest of
  *                                       the file, or the kind of error and its message in `name`
@@ -22,6 +23,7 @@ enum frame_type { FRAME_PROBE = 1, FRAME_DESCRIBE, FRAME_RUN, FRAME_REPLY };
 enum {
     FRAME_NAME_BYTES_MAXIMUM = 4096,
     FRAME_PATH_BYTES_MAXIMUM = 4096,
+    FRAME_OPTIONS_BYTES_MAXIMUM = 4096,
 };
 #define FRAME_BODY_BYTES_MAXIMUM ((size_t)1 << 30)
 
@@ -33,6 +35,7 @@ struct frame {
     uint32_t version;
     const char *name;
     const char *path;
+    const char *options; /* of the model's session (onnx_options.text) */
     const char *body;
     size_t body_bytes;
     bool

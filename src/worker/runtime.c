@@ -2,6 +2,8 @@
 
 #include "base/list.h"
 #include "worker/library.h"
+#include "worker/onnx_file.h"
+#include "worker/session_options.h"
 #include "worker/value.h"
 
 #include <errno.h>
@@ -24,6 +26,7 @@ struct runtime_model {
     char *path;
     uint64_t path_hash;
     uint64_t size_bytes;  /* that it takes */
+    char *options;        /* of its session */
     struct stat identity; /* of the file when it was loaded */
     OrtSession *session;
     struct arena arena; /* of the signature */
@@ -129,17 +132,10 @@ const unsigned char *runtime_digest(const struct runtime_model *model) { return 
 
 static bool read_tensor_info(const OrtApi *api, const OrtTypeInfo *info,
                              struct tensor_signature *out, struct error *err) {
-    const OrtTensorTypeAndShapeInfo *tensor = NULL;
-    enum ONNXType kind;
-    TRY(api->GetOnnxTypeFromTypeInfo(info, &kind));
-    out->type = TENSOR_OTHER;
-    out->shape = (struct tensor_shape){0};
-    if (kind != ONNX_TYPE_TENSOR) {
-        return true;
-    }
-    TRY(api->CastTypeInfoToTensorInfo(info, &tensor));
+    const OrtTensorTypeAndShapeInfo *tensor;
     ONNXTensorElementDataType type;
     size_t rank;
+    TRY(api->CastTypeInfoToTensorInfo(info, &tensor));
     TRY(api->GetTensorElementType(tensor, &type));
     TRY(api->GetDimensionsCount(tensor, &rank));
     if (rank > TENSOR_RANK_MAXIMUM) {
@@ -154,6 +150,48 @@ static bool read_tensor_info(const OrtApi *api, const OrtTypeInfo *info,
         out->shape.dimensions[i] = MAX_OF(out->shape.dimensions[i], INT64_C(-1));
     }
     return true;
+}
+
+static bool read_type_info(const OrtApi *api, const OrtTypeInfo *info, struct tensor_signature *out,
+                           struct error *err);
+
+static bool read_sequence_info(const OrtApi *api, const OrtTypeInfo *info,
+                               struct tensor_signature *out, struct error *err) {
+    const OrtSequenceTypeInfo *sequence;
+    OrtTypeInfo *element;
+    struct tensor_signature of = {.name = out->name};
+    TRY(api->CastTypeInfoToSequenceTypeInfo(info, &sequence));
+    TRY(api->GetSequenceElementType(sequence, &element));
+    bool ok = read_type_info(api, element, &of, err);
+    api->ReleaseTypeInfo(element);
+    out->type = TENSOR_SEQUENCE;
+    out->element_type = of.type;
+    out->shape.rank = TENSOR_RANK_UNKNOWN;
+    return ok;
+}
+
+/* What is optional is taken for what it may be: ONNX Runtime cannot be given an input without a value. */
+static bool read_type_info(const OrtApi *api, const OrtTypeInfo *info, struct tensor_signature *out,
+                           struct error *err) {
+    const OrtOptionalTypeInfo *optional;
+    OrtTypeInfo *contained;
+    enum ONNXType kind;
+    TRY(api->GetOnnxTypeFromTypeInfo(info, &kind));
+    switch (kind) {
+    case ONNX_TYPE_TENSOR:
+        return read_tensor_info(api, info, out, err);
+    case ONNX_TYPE_SEQUENCE:
+        return read_sequence_info(api, info, out, err);
+    case ONNX_TYPE_OPTIONAL:
+        TRY(api->CastTypeInfoToOptionalTypeInfo(info, &optional));
+        TRY(api->GetOptionalContainedTypeInfo(optional, &contained));
+        bool ok = read_type_info(api, contained, out, err);
+        api->ReleaseTypeInfo(contained);
+        return ok;
+    default:
+        out->type = kind == ONNX_TYPE_MAP ? TENSOR_MAP : TENSOR_OTHER;
+        return true;
+    }
 }
 
 struct port {
@@ -180,7 +218,7 @@ static bool read_port(struct runtime *runtime, struct runtime_model *model, cons
         TRY(api->AllocatorFree(runtime->allocator, name));
         OrtTypeInfo *info;
         TRY(port->type(model->session, i, &info));
-        bool ok = read_tensor_info(api, info, &tensors[i], err);
+        bool ok = read_type_info(api, info, &tensors[i], err);
         api->ReleaseTypeInfo(info);
         if (!ok) {
             return false;
@@ -203,6 +241,16 @@ static bool read_signature(struct runtime *runtime, struct runtime_model *model,
            read_port(runtime, model, &outputs, &signature->outputs, &signature->output_count, err);
 }
 
+static void find_unknown_shapes(struct tensor_signature *tensors, size_t count, const char *bytes,
+                                size_t size_bytes) {
+    for (size_t i = 0; i < count; i++) {
+        if (tensors[i].shape.rank == 0 &&
+            onnx_file_lacks_shape(bytes, size_bytes, tensors[i].name)) {
+            tensors[i].shape.rank = TENSOR_RANK_UNKNOWN;
+        }
+    }
+}
+
 /* --- loading ------------------------------------------------------------------------------------ */
 
 static void unload(struct runtime *runtime, struct runtime_model *model) {
@@ -215,6 +263,7 @@ static void unload(struct runtime *runtime, struct runtime_model *model) {
     }
     arena_fini(&model->arena);
     free(model->path);
+    free(model->options);
     free(model);
 }
 
@@ -256,22 +305,36 @@ static bool read_file(const char *path, struct stat *out_identity, char **out_by
 }
 
 /* From the very bytes that were digested; a model that keeps weights in further files needs its path. */
-static bool create_session(struct runtime *runtime, struct runtime_model *model, const char *bytes,
-                           size_t size_bytes, struct error *err) {
+static bool create_session_with(struct runtime *runtime, struct runtime_model *model,
+                                const OrtSessionOptions *options, const char *bytes,
+                                size_t size_bytes, struct error *err) {
     const OrtApi *api = runtime->api;
     struct error first;
     if (value_ok(api,
-                 api->CreateSessionFromArray(runtime->environment, bytes, size_bytes,
-                                             runtime->options, &model->session),
+                 api->CreateSessionFromArray(runtime->environment, bytes, size_bytes, options,
+                                             &model->session),
                  ERROR_MODEL_UNAVAILABLE, &first) ||
         value_ok(api,
-                 api->CreateSession(runtime->environment, model->path, runtime->options,
-                                    &model->session),
+                 api->CreateSession(runtime->environment, model->path, options, &model->session),
                  ERROR_MODEL_UNAVAILABLE, err)) {
         return true;
     }
     *err = first;
     return false;
+}
+
+static bool create_session(struct runtime *runtime, struct runtime_model *model, const char *bytes,
+                           size_t size_bytes, struct error *err) {
+    if (model->options[0] == '\0') {
+        return create_session_with(runtime, model, runtime->options, bytes, size_bytes, err);
+    }
+    OrtSessionOptions *options;
+    if (!session_options_new(runtime->api, runtime->options, model->options, &options, err)) {
+        return false;
+    }
+    bool ok = create_session_with(runtime, model, options, bytes, size_bytes, err);
+    runtime->api->ReleaseSessionOptions(options);
+    return ok;
 }
 
 static bool load(struct runtime *runtime, struct runtime_model *model, struct error *err) {
@@ -283,6 +346,11 @@ static bool load(struct runtime *runtime, struct runtime_model *model, struct er
     crypto_hash_sha256(model->digest, (const unsigned char *)bytes, size_bytes);
     bool ok = create_session(runtime, model, bytes, size_bytes, err) &&
               read_signature(runtime, model, err);
+    if (ok) {
+        struct signature *signature = &model->signature;
+        find_unknown_shapes(signature->inputs, signature->input_count, bytes, size_bytes);
+        find_unknown_shapes(signature->outputs, signature->output_count, bytes, size_bytes);
+    }
     free(bytes);
     return ok;
 }
@@ -313,8 +381,12 @@ static struct runtime_model *find_loaded(struct runtime *runtime, const char *pa
     return NULL;
 }
 
-static bool is_wanted(const struct runtime_model *model, const unsigned char *digest) {
+static bool is_wanted(const struct runtime_model *model, const char *options,
+                      const unsigned char *digest) {
     struct stat now;
+    if (strcmp(model->options, options) != 0) {
+        return false;
+    }
     return (digest != NULL && memcmp(model->digest, digest, sizeof model->digest) == 0) ||
            (stat(model->path, &now) == 0 && is_same_file(&now, &model->identity));
 }
@@ -361,14 +433,16 @@ static bool ensure_set_up(struct runtime *runtime, struct error *err) {
     return runtime->is_set_up;
 }
 
-bool runtime_load(struct runtime *runtime, const char *path, const unsigned char *digest,
-                  struct runtime_model **out_model, struct error *err) {
+bool runtime_load(struct runtime *runtime, const char *path, const char *options,
+                  const unsigned char *digest, struct runtime_model **out_model,
+                  struct error *err) {
+    options = options == NULL ? "" : options;
     if (!ensure_set_up(runtime, err)) {
         return false;
     }
     struct runtime_model *model = find_loaded(runtime, path);
     if (model != NULL) {
-        if (is_wanted(model, digest)) {
+        if (is_wanted(model, options, digest)) {
             list_remove(&model->node);
             list_prepend(&runtime->models, &model->node);
             *out_model = model;
@@ -379,6 +453,7 @@ bool runtime_load(struct runtime *runtime, const char *path, const unsigned char
     model = must_alloc_zeroed(1, sizeof *model);
     model->path = must_strdup(path);
     model->path_hash = hash_of(path);
+    model->options = must_strdup(options);
     list_init(&model->node);
     list_prepend(&runtime->models, &model->node);
     runtime->model_count++;

@@ -31,10 +31,12 @@ size_t runtime_loaded_count(const struct runtime *runtime);
 
 struct runtime_model; /* a loaded file; owned by the runtime, valid until the next runtime_load */
 
-/* The model in this file, loaded if it is not, or has changed. Where the one that is loaded has the `digest` that is
+/* The model in this file, with these options of its session (onnx_options.text; NULL and "" are none), loaded if it is
+ * not, or has changed. Where the one that is loaded has the `digest` that is
  * wanted, the file is not looked at; NULL: any. ERROR_MODEL_UNAVAILABLE with the reason. */
-MUST_CHECK bool runtime_load(struct runtime *runtime, const char *path, const unsigned char *digest,
-                             struct runtime_model **out_model, struct error *err);
+MUST_CHECK bool runtime_load(struct runtime *runtime, const char *path, const char *options,
+                             const unsigned char *digest, struct runtime_model **out_model,
+                             struct error *err);
 const struct signature *runtime_signature(const struct runtime_model *model);
 const unsigned char *runtime_digest(const struct runtime_model *model);
 

@@ -1,5 +1,8 @@
 #include "worker/value.h"
 
+#include "model/element.h"
+
+#include <stdlib.h>
 #include <string.h>
 
 enum { VALUE_DEPTH_MAXIMUM = 8 };
@@ -9,6 +12,7 @@ static const struct {
     enum tensor_type ours;
 } types[] = {
     {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16, TENSOR_FP16},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16, TENSOR_BF16},
     {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, TENSOR_FP32},
     {ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE, TENSOR_FP64},
     {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8, TENSOR_INT8},
@@ -30,6 +34,22 @@ enum tensor_type value_tensor_type(ONNXTensorElementDataType type) {
         }
     }
     return TENSOR_OTHER;
+}
+
+/* Of those that JSON cannot carry. */
+static const char *name_of_other(ONNXTensorElementDataType type) {
+    static const char *const names[] = {
+        [ONNX_TENSOR_ELEMENT_DATA_TYPE_COMPLEX64] = "COMPLEX64",
+        [ONNX_TENSOR_ELEMENT_DATA_TYPE_COMPLEX128] = "COMPLEX128",
+        [ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT8E4M3FN] = "FLOAT8E4M3FN",
+        [ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT8E4M3FNUZ] = "FLOAT8E4M3FNUZ",
+        [ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT8E5M2] = "FLOAT8E5M2",
+        [ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT8E5M2FNUZ] = "FLOAT8E5M2FNUZ",
+        [ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT4] = "UINT4",
+        [ONNX_TENSOR_ELEMENT_DATA_TYPE_INT4] = "INT4",
+    };
+    const char *name = (size_t)type < COUNT_OF(names) ? names[type] : NULL;
+    return name == NULL ? "which is new to orrery" : name;
 }
 
 static ONNXTensorElementDataType their_type(enum tensor_type type) {
@@ -65,9 +85,46 @@ bool value_ok(const OrtApi *api, OrtStatus *status, enum error_kind kind, struct
         }                                                                                          \
     } while (0)
 
+/* With their lengths: FillStringTensor would end a string at its first NUL. */
+static bool fill_strings(const OrtApi *api, const struct tensor *tensor, OrtValue *value,
+                         struct error *err) {
+    for (size_t i = 0; i < tensor->element_count; i++) {
+        char *buffer;
+        TRY(api->GetResizedStringTensorElementBuffer(value, i, tensor->string_bytes[i], &buffer));
+        memcpy(buffer, tensor->strings[i], tensor->string_bytes[i]);
+    }
+    return true;
+}
+
+/* The sequence shares the memory of its tensors. */
+static bool sequence_from_tensor(const OrtApi *api, const OrtMemoryInfo *memory,
+                                 OrtAllocator *allocator, const struct tensor *tensor,
+                                 OrtValue **out_value, struct error *err) {
+    size_t count = tensor->element_count;
+    OrtValue **values = must_alloc_zeroed(count, sizeof(OrtValue *));
+    bool ok = true;
+    for (size_t i = 0; i < count && ok; i++) {
+        ok = value_from_tensor(api, memory, allocator, &tensor->elements[i], &values[i], err);
+    }
+    ok = ok && value_ok(api,
+                        api->CreateValue((const OrtValue *const *)values, count, ONNX_TYPE_SEQUENCE,
+                                         out_value),
+                        ERROR_MODEL_FAILED, err);
+    for (size_t i = 0; i < count; i++) {
+        if (values[i] != NULL) {
+            api->ReleaseValue(values[i]);
+        }
+    }
+    free(values);
+    return ok;
+}
+
 bool value_from_tensor(const OrtApi *api, const OrtMemoryInfo *memory, OrtAllocator *allocator,
                        const struct tensor *tensor, OrtValue **out_value, struct error *err) {
     OrtValue *value = NULL;
+    if (tensor->type == TENSOR_SEQUENCE) {
+        return sequence_from_tensor(api, memory, allocator, tensor, out_value, err);
+    }
     if (tensor->type != TENSOR_BYTES) {
         size_t size_bytes = tensor->element_count * tensor_type_element_bytes(tensor->type);
         TRY(api->CreateTensorWithDataAsOrtValue(memory, tensor->data, size_bytes,
@@ -78,8 +135,7 @@ bool value_from_tensor(const OrtApi *api, const OrtMemoryInfo *memory, OrtAlloca
     }
     TRY(api->CreateTensorAsOrtValue(allocator, tensor->shape.dimensions, tensor->shape.rank,
                                     ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING, &value));
-    if (!value_ok(api, api->FillStringTensor(value, tensor->strings, tensor->element_count),
-                  ERROR_MODEL_FAILED, err)) {
+    if (!fill_strings(api, tensor, value, err)) {
         api->ReleaseValue(value);
         return false;
     }
@@ -111,6 +167,12 @@ static bool read_shape(const OrtApi *api, const OrtTensorTypeAndShapeInfo *info,
                        struct tensor *tensor, struct error *err) {
     size_t rank;
     ONNXTensorElementDataType type;
+    TRY(api->GetTensorElementType(info, &type));
+    tensor->type = value_tensor_type(type);
+    if (tensor->type == TENSOR_OTHER) {
+        return error_set(err, ERROR_MODEL_FAILED,
+                         "an output is of a type that JSON cannot carry, %s", name_of_other(type));
+    }
     TRY(api->GetDimensionsCount(info, &rank));
     if (rank > TENSOR_RANK_MAXIMUM) {
         return error_set(err, ERROR_MODEL_FAILED,
@@ -119,8 +181,6 @@ static bool read_shape(const OrtApi *api, const OrtTensorTypeAndShapeInfo *info,
     }
     tensor->shape.rank = (uint32_t)rank;
     TRY(api->GetDimensions(info, tensor->shape.dimensions, rank));
-    TRY(api->GetTensorElementType(info, &type));
-    tensor->type = value_tensor_type(type);
     TRY(api->GetTensorShapeElementCount(info, &tensor->element_count));
     return true;
 }
@@ -134,31 +194,11 @@ static bool read_tensor(const OrtApi *api, const OrtValue *value, struct arena *
     if (!ok) {
         return false;
     }
-    if (tensor->type == TENSOR_OTHER) {
-        return error_set(err, ERROR_MODEL_FAILED, "output '%s' has a type that JSON cannot carry",
-                         tensor->name);
-    }
     if (tensor->type == TENSOR_BYTES) {
         return read_strings(api, value, arena, tensor, err);
     }
     TRY(api->GetTensorMutableData((OrtValue *)(uintptr_t)value, &tensor->data));
     return true;
-}
-
-/* The tensor's elements without its name and shape: "[1.0,2.0]". */
-static void append_data(const struct tensor *tensor, struct arena *arena, struct text *out) {
-    (void)arena;
-    struct text whole;
-    text_init(&whole, out->maximum_bytes);
-    tensor_to_json(tensor, &whole);
-    const char *data = text_ok(&whole) ? strstr(text_string(&whole), "\"data\":") : NULL;
-    if (data == NULL) {
-        out->overflowed = true;
-    } else {
-        data += strlen("\"data\":");
-        text_append_bytes(out, data, whole.size_bytes - (size_t)(data - text_string(&whole)) - 1);
-    }
-    text_fini(&whole);
 }
 
 static bool append_value(const OrtApi *api, OrtAllocator *allocator, const OrtValue *value,
@@ -194,16 +234,7 @@ static void append_element(const struct tensor *values, size_t index, struct tex
     } else {
         one.data = (char *)values->data + index * tensor_type_element_bytes(values->type);
     }
-    struct text element;
-    text_init(&element, 65536);
-    append_data(&one, NULL, &element);
-    /* without the brackets of the array of one */
-    if (text_ok(&element) && element.size_bytes >= 2) {
-        text_append_bytes(out, text_string(&element) + 1, element.size_bytes - 2);
-    } else {
-        out->overflowed = true;
-    }
-    text_fini(&element);
+    elements_to_json(&one, out);
 }
 
 /* A map is two tensors of the same length, keys (strings or int64) and values. */
@@ -247,11 +278,11 @@ static bool append_value(const OrtApi *api, OrtAllocator *allocator, const OrtVa
         return error_set(err, ERROR_MODEL_FAILED, "an output is nested too deeply");
     }
     if (type == ONNX_TYPE_TENSOR) {
-        struct tensor tensor = {.name = "element"};
+        struct tensor tensor = {0};
         if (!read_tensor(api, value, arena, &tensor, err)) {
             return false;
         }
-        append_data(&tensor, arena, out);
+        tensor_to_json(&tensor, out);
         return true;
     }
     if (type == ONNX_TYPE_MAP) {
@@ -276,18 +307,26 @@ static bool append_value(const OrtApi *api, OrtAllocator *allocator, const OrtVa
 bool value_to_json(const OrtApi *api, OrtAllocator *allocator, const char *name,
                    const OrtValue *value, struct arena *arena, struct text *out,
                    struct error *err) {
-    enum ONNXType type;
-    TRY(api->GetValueType(value, &type));
+    enum ONNXType type = ONNX_TYPE_OPTIONAL;
+    int has_value;
+    TRY(api->HasValue(value, &has_value));
+    if (has_value != 0) {
+        TRY(api->GetValueType(value, &type));
+    }
     if (type == ONNX_TYPE_TENSOR) {
         struct tensor tensor = {.name = name};
         if (!read_tensor(api, value, arena, &tensor, err)) {
-            return false;
+            return error_prefix(err, "output '%s'", name);
         }
         tensor_to_json(&tensor, out);
         return true;
     }
     text_append(out, "{\"name\":");
     text_append_json_string(out, name);
+    if (type == ONNX_TYPE_OPTIONAL) {
+        text_append(out, ",\"datatype\":\"OPTIONAL\",\"data\":null}");
+        return true;
+    }
     text_printf(out, ",\"datatype\":\"%s\",\"data\":", type == ONNX_TYPE_MAP ? "MAP" : "SEQUENCE");
     if (!append_value(api, allocator, value, 0, arena, out, err)) {
         return error_prefix(err, "output '%s'", name);

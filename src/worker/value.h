@@ -14,7 +14,8 @@ MUST_CHECK bool value_from_tensor(const OrtApi *api, const OrtMemoryInfo *memory
                                   OrtValue **out_value, struct error *err);
 
 /* Appends one output as JSON: a tensor as {"name", "shape", "datatype", "data"}; a sequence or a map (scikit-learn's
- * ZipMap) as {"name", "datatype": "SEQUENCE" | "MAP", "data"} with an array or an object. */
+ * ZipMap) as {"name", "datatype": "SEQUENCE" | "MAP", "data"} with an array (of tensors without names, or maps) or
+ * an object; an optional without a value as {"name", "datatype": "OPTIONAL", "data": null}. */
 MUST_CHECK bool value_to_json(const OrtApi *api, OrtAllocator *allocator, const char *name,
                               const OrtValue *value, struct arena *arena, struct text *out,
                               struct error *err);

@@ -1,5 +1,5 @@
 /* Parameters from strangers, for a model from a stranger. The input: a byte of options, the signature of a model
- * (inputs of two bytes, type and rank, then a byte a dimension), then the parameters as JSON. Checking must
+ * (inputs of two bytes, type and rank, or of a sequence the type of what is in it, then a byte a dimension), then the parameters as JSON. Checking must
  * say what reading says; what was read must be whole, and its JSON must read back to the same bits. */
 #include "model/tensor.h"
 
@@ -24,7 +24,15 @@ static void read_signature(struct source *source, struct tensor_signature *input
     for (size_t i = 0; i < out->input_count; i++) {
         inputs[i] = (struct tensor_signature){
             .name = names[i], .type = (enum tensor_type)(take(source) % (TENSOR_OTHER + 1))};
-        inputs[i].shape.rank = take(source) % (TENSOR_RANK_MAXIMUM + 1);
+        if (inputs[i].type == TENSOR_SEQUENCE) {
+            inputs[i].element_type = (enum tensor_type)(take(source) % (TENSOR_OTHER + 1));
+            inputs[i].shape.rank = TENSOR_RANK_UNKNOWN;
+            continue;
+        }
+        inputs[i].shape.rank = take(source) % (TENSOR_RANK_UNKNOWN + 1);
+        if (inputs[i].shape.rank == TENSOR_RANK_UNKNOWN) {
+            continue;
+        }
         if (inputs[i].shape.rank > 4 && inputs[i].shape.rank < TENSOR_RANK_MAXIMUM) {
             inputs[i].shape.rank %= 5;
         }
@@ -35,16 +43,30 @@ static void read_signature(struct source *source, struct tensor_signature *input
 }
 
 static void check_tensor(const struct tensor_signature *input, const struct tensor *tensor) {
-    ASSERT(tensor->type == input->type && strcmp(tensor->name, input->name) == 0);
-    ASSERT(tensor->shape.rank == input->shape.rank);
+    bool is_any = input->shape.rank == TENSOR_RANK_UNKNOWN;
+    ASSERT(is_any ? tensor->shape.rank <= TENSOR_RANK_MAXIMUM
+                  : tensor->shape.rank == input->shape.rank);
     size_t count = 1;
     for (uint32_t i = 0; i < tensor->shape.rank; i++) {
         ASSERT(tensor->shape.dimensions[i] >= 0);
-        ASSERT(input->shape.dimensions[i] < 0 ||
+        ASSERT(is_any || input->shape.dimensions[i] < 0 ||
                input->shape.dimensions[i] == tensor->shape.dimensions[i]);
         count *= (size_t)tensor->shape.dimensions[i];
     }
     ASSERT(count == tensor->element_count);
+}
+
+static void check_input(const struct tensor_signature *input, const struct tensor *tensor) {
+    ASSERT(tensor->type == input->type && strcmp(tensor->name, input->name) == 0);
+    if (tensor->type != TENSOR_SEQUENCE) {
+        check_tensor(input, tensor);
+        return;
+    }
+    ASSERT(tensor->element_count > 0);
+    for (size_t i = 0; i < tensor->element_count; i++) {
+        ASSERT(tensor->elements[i].type == input->element_type && tensor->elements[i].name == NULL);
+        check_tensor(input, &tensor->elements[i]);
+    }
 }
 
 static bool same_element(const struct tensor *a, const struct tensor *b, size_t index) {
@@ -55,6 +77,18 @@ static bool same_element(const struct tensor *a, const struct tensor *b, size_t 
     size_t element_bytes = tensor_type_element_bytes(a->type);
     return memcmp((const char *)a->data + index * element_bytes,
                   (const char *)b->data + index * element_bytes, element_bytes) == 0;
+}
+
+static bool same_tensor(const struct tensor *a, const struct tensor *b) {
+    bool same = a->element_count == b->element_count && a->shape.rank == b->shape.rank;
+    for (uint32_t i = 0; same && a->shape.rank <= TENSOR_RANK_MAXIMUM && i < a->shape.rank; i++) {
+        same = a->shape.dimensions[i] == b->shape.dimensions[i];
+    }
+    for (size_t i = 0; same && i < a->element_count; i++) {
+        same = a->type == TENSOR_SEQUENCE ? same_tensor(&a->elements[i], &b->elements[i])
+                                          : same_element(a, b, i);
+    }
+    return same;
 }
 
 /* What comes out as an output's JSON goes in again as an input's. */
@@ -77,14 +111,7 @@ static void check_round_trip(const struct signature *signature, const struct ten
     bool ok = tensors_from_json(signature, yyjson_doc_get_root(document), arena, again, &err);
     ASSERT(ok);
     for (size_t i = 0; i < signature->input_count; i++) {
-        ASSERT(again[i].element_count == tensors[i].element_count);
-        ASSERT(again[i].shape.rank == tensors[i].shape.rank);
-        for (uint32_t k = 0; k < tensors[i].shape.rank; k++) {
-            ASSERT(again[i].shape.dimensions[k] == tensors[i].shape.dimensions[k]);
-        }
-        for (size_t k = 0; k < tensors[i].element_count; k++) {
-            ASSERT(same_element(&tensors[i], &again[i], k));
-        }
+        ASSERT(same_tensor(&tensors[i], &again[i]));
     }
     yyjson_doc_free(document);
     text_fini(&json);
@@ -118,7 +145,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size_bytes) {
     ASSERT(ok == fits);
     if (ok) {
         for (size_t i = 0; i < signature.input_count; i++) {
-            check_tensor(&inputs[i], &tensors[i]);
+            check_input(&inputs[i], &tensors[i]);
         }
         check_round_trip(&signature, tensors, &arena);
     }

@@ -121,6 +121,42 @@ static void every_half_survives_writing_and_reading(void **state) {
     }
 }
 
+static void every_bfloat16_survives_writing_and_reading(void **state) {
+    (void)state;
+    for (uint32_t bits = 0; bits < 0x10000; bits++) {
+        if ((bits & 0x7f80) == 0x7f80) {
+            continue;
+        }
+        char text[DECIMAL_BYTES + 1];
+        text[decimal_write_float(bfloat16_to_float((uint16_t)bits), text)] = '\0';
+        uint16_t back;
+        assert_true(decimal_read_bfloat16(text, &back));
+        assert_int_equal(back, bits);
+        assert_int_equal(bfloat16_from_double((double)bfloat16_to_float((uint16_t)bits)), bits);
+    }
+    assert_true(isnan(bfloat16_to_float(bfloat16_from_double((double)NAN))));
+    assert_int_equal(bfloat16_from_double((double)-INFINITY), 0xff80);
+}
+
+static uint16_t bfloat16_of(const char *text) {
+    uint16_t bits;
+    assert_true(decimal_read_bfloat16(text, &bits));
+    return bits;
+}
+
+static void a_bfloat16_is_rounded_once_to_even(void **state) {
+    (void)state;
+    assert_int_equal(bfloat16_of("1.00390625"), 0x3f80); /* 1 + 2^-8, a middle */
+    assert_int_equal(bfloat16_of("1.01171875"), 0x3f82);
+    assert_int_equal(bfloat16_of("1.00390625000000000000000000000000001"), 0x3f81);
+    assert_int_equal(bfloat16_of("1.00390624999999999999999999999999999"), 0x3f80);
+    assert_int_equal(bfloat16_of("4.59177e-41"), 0); /* just below half of the least */
+    assert_int_equal(bfloat16_of("4.6e-41"), 1);
+    assert_int_equal(bfloat16_of("-3.3895e38"), 0xff7f);
+    uint16_t ignored_bits;
+    assert_false(decimal_read_bfloat16("3.4e38", &ignored_bits));
+}
+
 /* 1 + 2^-24 lies in the middle of 1 and the next float, and its decimal is exact. One more digit, far behind where a
  * double ends, decides: by way of a double it would be lost. */
 static void a_decimal_is_rounded_once_and_not_by_way_of_a_double(void **state) {
@@ -221,6 +257,8 @@ int main(void) {
         cmocka_unit_test(a_float_is_written_with_the_fewest_digits),
         cmocka_unit_test(a_float_is_written_as_people_write_it),
         cmocka_unit_test(every_half_survives_writing_and_reading),
+        cmocka_unit_test(every_bfloat16_survives_writing_and_reading),
+        cmocka_unit_test(a_bfloat16_is_rounded_once_to_even),
         cmocka_unit_test(a_decimal_is_rounded_once_and_not_by_way_of_a_double),
         cmocka_unit_test(decimals_around_every_middle_round_as_the_c_library_rounds),
         cmocka_unit_test(any_decimal_reads_as_the_c_library_reads_it),

@@ -26,13 +26,15 @@ static struct error err;
 
 /* The fake describer: a file's text is its signature, a name; "broken" does not load. */
 static _Atomic int described_count;
+static char described_options[128]; /* the last; for who waited for the scan */
 
 static bool describe(void *context, const char *model_name, uint32_t version, const char *path,
-                     struct arena *arena, struct signature *out_signature,
-                     unsigned char out_digest[static MODEL_DIGEST_BYTES], struct error *out_err) {
+                     const char *options, struct arena *arena, struct model_description *out,
+                     struct error *out_err) {
     (void)context;
     (void)model_name;
     (void)version;
+    snprintf(described_options, sizeof described_options, "%s", options == NULL ? "" : options);
     atomic_fetch_add(&described_count, 1);
     char text[64] = "";
     FILE *file = fopen(path, "re");
@@ -44,8 +46,8 @@ static bool describe(void *context, const char *model_name, uint32_t version, co
     }
     struct tensor_signature *input = arena_alloc_zeroed(arena, sizeof *input);
     input->name = arena_strdup(arena, text);
-    *out_signature = (struct signature){.inputs = input, .input_count = 1};
-    memset(out_digest, (int)size_bytes, MODEL_DIGEST_BYTES);
+    out->signature = (struct signature){.inputs = input, .input_count = 1};
+    memset(out->digest, (int)size_bytes, MODEL_DIGEST_BYTES);
     return true;
 }
 
@@ -324,6 +326,21 @@ static void model_json_is_read_and_its_errors_are_shown(void **state) {
     assert_int_equal(atomic_load(&described_count), 1);
 }
 
+static void other_options_of_the_session_describe_the_model_again(void **state) {
+    (void)state;
+    put_model("iris", "1", "one");
+    write_file("iris/model.json", "{\"intra_threads\": 2}");
+    start();
+    assert_int_equal(atomic_load(&described_count), 1);
+    write_file("iris/model.json", "{\"intra_threads\": 3}");
+    model_snapshot_unref(model_repository_refresh(repository, "iris", SCAN_LIMIT_MS));
+    assert_string_equal(described_options, "{\"intra_threads\":3,\"graph_optimization\":\"all\"}");
+    assert_int_equal(atomic_load(&described_count), 2);
+    write_file("iris/model.json", "{\"intra_threads\": 3, \"max_concurrency\": 1}");
+    model_snapshot_unref(model_repository_refresh(repository, "iris", SCAN_LIMIT_MS));
+    assert_int_equal(atomic_load(&described_count), 2);
+}
+
 static void a_snapshot_lives_as_long_as_it_is_held(void **state) {
     (void)state;
     put_model("iris", "1", "one");
@@ -455,6 +472,7 @@ int main(void) {
         TEST(a_file_is_described_once_its_writer_has_closed_it),
         TEST(only_what_changed_is_described_again),
         TEST(model_json_is_read_and_its_errors_are_shown),
+        TEST(other_options_of_the_session_describe_the_model_again),
         TEST(a_snapshot_lives_as_long_as_it_is_held),
         TEST(a_refresh_finds_what_was_just_dropped_in),
         TEST(the_whole_folder_may_be_replaced),

@@ -30,13 +30,53 @@ static void each_key_is_read(void **state) {
     assert_int_equal(settings.timeout.us, 90 * US_PER_SECOND);
 }
 
+/* It is what a worker is told, and reads with the same function. */
+static void the_options_of_a_session_are_written_as_a_file_of_their_own(void **state) {
+    (void)state;
+    assert_true(parse("{\"timeout\": \"5s\"}"));
+    assert_null(settings.onnx.text);
+    assert_true(parse("{\"graph_optimization\": \"all\"}"));
+    assert_null(settings.onnx.text);
+    assert_true(parse("{\"execution_providers\": [\"CUDAExecutionProvider\", \"B\"], \"timeout\": "
+                      "\"5s\", \"inter_threads\": 3, \"intra_threads\": 256, "
+                      "\"graph_optimization\": \"basic\"}"));
+    char first[256];
+    snprintf(first, sizeof first, "%s", settings.onnx.text);
+    assert_true(parse(first));
+    assert_string_equal(settings.onnx.text, first);
+    assert_int_equal(settings.timeout.us, 0);
+    assert_int_equal(settings.onnx.intra_threads, 256);
+    assert_int_equal(settings.onnx.inter_threads, 3);
+    assert_int_equal(settings.onnx.optimization, ONNX_OPTIMIZATION_BASIC);
+    assert_int_equal(settings.onnx.provider_count, 2);
+    assert_string_equal(settings.onnx.providers[0], "CUDAExecutionProvider");
+    assert_string_equal(settings.onnx.providers[1], "B");
+    assert_true(parse("{\"intra_threads\": 2}"));
+    assert_true(parse(settings.onnx.text));
+    assert_int_equal(settings.onnx.intra_threads, 2);
+}
+
 static void what_is_wrong_is_named(void **state) {
     (void)state;
     static const struct {
         const char *text, *message;
     } cases[] = {
         {"{\"max_concurency\": 2}", "model.json: unknown key 'max_concurency'; known for backend "
-                                    "onnx are backend, max_concurrency, timeout"},
+                                    "onnx are backend, max_concurrency, timeout, "
+                                    "intra_threads, inter_threads, graph_optimization, "
+                                    "execution_providers"},
+        {"{\"intra_threads\": 0}", "model.json: intra_threads is not a whole number from 1 to 256"},
+        {"{\"graph_optimization\": \"most\"}", "model.json: graph_optimization is not \"none\", "
+                                               "\"basic\", \"extended\" or \"all\""},
+        {"{\"execution_providers\": \"CPU\"}",
+         "model.json: execution_providers is not a list of 1 to 8 names such as "
+         "\"CPUExecutionProvider\""},
+        {"{\"execution_providers\": [1]}",
+         "model.json: an execution provider is a number, expected a string"},
+        {"{\"execution_providers\": [\"a b\"]}", "model.json: 'a b' is no name of an execution "
+                                                 "provider, such as \"CPUExecutionProvider\""},
+        {"{\"execution_providers\": [\"A\", \"A\"]}",
+         "model.json: execution provider A is given twice"},
         {"{\"max_concurrency\": \"2\"}",
          "model.json: max_concurrency is not a whole number from 1 to 100000"},
         {"{\"max_concurrency\": 0}",
@@ -151,6 +191,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_keys_are_optional),
         cmocka_unit_test(each_key_is_read),
+        cmocka_unit_test(the_options_of_a_session_are_written_as_a_file_of_their_own),
         cmocka_unit_test(what_is_wrong_is_named),
         cmocka_unit_test(a_command_has_its_keys),
         cmocka_unit_test(what_is_wrong_with_a_command_is_named),

@@ -19,6 +19,9 @@ static yyjson_doc *document;
         }                                                                                          \
     }
 
+#define TENSOR(the_name, the_type, ...)                                                            \
+    { .name = (the_name), .type = (the_type), .shape = SHAPE(__VA_ARGS__) }
+
 #define ONE_INPUT(...)                                                                             \
     ((struct signature){.inputs = (struct tensor_signature[]){__VA_ARGS__}, .input_count = 1})
 
@@ -70,11 +73,11 @@ static void assert_shape(const struct tensor *tensor, const char *expected) {
     assert_string_equal(tensor_shape_format(&tensor->shape, text), expected);
 }
 
-static const struct tensor_signature features = {"features", TENSOR_FP32, SHAPE(-1, 3)};
+static const struct tensor_signature features = TENSOR("features", TENSOR_FP32, -1, 3);
 
 static struct signature of_type(enum tensor_type type) {
     static struct tensor_signature input;
-    input = (struct tensor_signature){"x", type, SHAPE(-1)};
+    input = (struct tensor_signature)TENSOR("x", type, -1);
     return (struct signature){.inputs = &input, .input_count = 1};
 }
 
@@ -115,9 +118,9 @@ static void named_rows_of_one_input_go_by_the_first_rows_order(void **state) {
 }
 
 static struct signature table(void) {
-    static struct tensor_signature inputs[] = {{"age", TENSOR_INT64, SHAPE(-1, 1)},
-                                               {"name", TENSOR_BYTES, SHAPE(-1, 1)},
-                                               {"weight", TENSOR_FP64, SHAPE(-1)}};
+    static struct tensor_signature inputs[] = {TENSOR("age", TENSOR_INT64, -1, 1),
+                                               TENSOR("name", TENSOR_BYTES, -1, 1),
+                                               TENSOR("weight", TENSOR_FP64, -1)};
     return (struct signature){.inputs = inputs, .input_count = 3};
 }
 
@@ -150,8 +153,8 @@ static void rows_of_a_model_with_one_input_a_feature_go_by_place_or_by_name(void
 
 static void the_protocols_form_takes_flat_and_nested_data_in_any_order_of_inputs(void **state) {
     (void)state;
-    static struct tensor_signature inputs[] = {{"a", TENSOR_FP32, SHAPE(-1, 2)},
-                                               {"b", TENSOR_INT32, SHAPE()}};
+    static struct tensor_signature inputs[] = {TENSOR("a", TENSOR_FP32, -1, 2),
+                                               TENSOR("b", TENSOR_INT32, )};
     struct signature signature = {.inputs = inputs, .input_count = 2};
     const float expected[] = {1, 2, 3, 4};
     static const char *const forms[] = {
@@ -172,15 +175,15 @@ static void the_protocols_form_takes_flat_and_nested_data_in_any_order_of_inputs
 
 static void scalars_empty_and_deep_tensors_are_read(void **state) {
     (void)state;
-    assert_true(reads(ONE_INPUT({"x", TENSOR_FP64, SHAPE()}), "{\"data\": 2.5}"));
+    assert_true(reads(ONE_INPUT(TENSOR("x", TENSOR_FP64, )), "{\"data\": 2.5}"));
     assert_int_equal(tensors[0].element_count, 1);
     assert_true(*(double *)tensors[0].data == 2.5);
     assert_true(reads(ONE_INPUT(features), "{\"data\": []}"));
     assert_shape(&tensors[0], "[0, 3]");
     assert_int_equal(tensors[0].element_count, 0);
-    assert_true(reads(ONE_INPUT({"x", TENSOR_FP32, SHAPE(-1, -1)}), "{\"data\": [[], []]}"));
+    assert_true(reads(ONE_INPUT(TENSOR("x", TENSOR_FP32, -1, -1)), "{\"data\": [[], []]}"));
     assert_shape(&tensors[0], "[2, 0]");
-    assert_true(reads(ONE_INPUT({"x", TENSOR_UINT8, SHAPE(1, 2, -1, 2)}),
+    assert_true(reads(ONE_INPUT(TENSOR("x", TENSOR_UINT8, 1, 2, -1, 2)),
                       "{\"data\": [[[[1, 2]], [[3, 4]]]]}"));
     assert_shape(&tensors[0], "[1, 2, 1, 2]");
     assert_memory_equal(tensors[0].data, ((uint8_t[]){1, 2, 3, 4}), 4);
@@ -439,8 +442,8 @@ static void what_does_not_fit_is_refused_with_its_place_and_what_was_expected(vo
 
 static void an_input_given_twice_is_refused(void **state) {
     (void)state;
-    static struct tensor_signature inputs[] = {{"a", TENSOR_FP32, SHAPE(-1)},
-                                               {"b", TENSOR_FP32, SHAPE(-1)}};
+    static struct tensor_signature inputs[] = {TENSOR("a", TENSOR_FP32, -1),
+                                               TENSOR("b", TENSOR_FP32, -1)};
     struct signature signature = {.inputs = inputs, .input_count = 2};
     assert_refused(
         signature,
@@ -451,28 +454,189 @@ static void an_input_given_twice_is_refused(void **state) {
 
 static void a_shape_that_promises_more_than_there_is_takes_no_memory(void **state) {
     (void)state;
-    assert_false(reads(ONE_INPUT({"x", TENSOR_FP32, SHAPE(-1, -1)}),
+    assert_false(reads(ONE_INPUT(TENSOR("x", TENSOR_FP32, -1, -1)),
                        "{\"inputs\": [{\"name\": \"x\", \"datatype\": \"FP32\", \"shape\": "
                        "[4611686018427387904, 4], \"data\": [1]}]}"));
     assert_false(
-        reads(ONE_INPUT({"x", TENSOR_FP32, SHAPE(-1, -1)}),
+        reads(ONE_INPUT(TENSOR("x", TENSOR_FP32, -1, -1)),
               "{\"inputs\": [{\"name\": \"x\", \"datatype\": \"FP32\", \"shape\": [1000000, "
               "1000000], \"data\": [[1]]}]}"));
     assert_null(arena.chunks);
 }
 
+/* What was written is read again: the same bits. */
+static void assert_round_trip(enum tensor_type type, const void *data, size_t count) {
+    struct tensor tensor = {.name = "x",
+                            .type = type,
+                            .shape = SHAPE((int64_t)count),
+                            .element_count = count,
+                            .data = (void *)(uintptr_t)data};
+    struct text json;
+    text_init(&json, 64 << 20);
+    text_append(&json, "{\"inputs\":[");
+    tensor_to_json(&tensor, &json);
+    text_append(&json, "]}");
+    assert_true(text_ok(&json));
+    assert_true(reads(of_type(type), text_string(&json)));
+    text_fini(&json);
+    assert_int_equal(tensors[0].element_count, count);
+    assert_memory_equal(tensors[0].data, data, count * tensor_type_element_bytes(type));
+}
+
+static uint64_t next_random(void) {
+    static uint64_t seed = 88172645463325252; /* xorshift64 */
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return seed;
+}
+
+static void every_number_of_every_type_survives_json_bit_for_bit(void **state) {
+    (void)state;
+    enum { COUNT = 0x10000 };
+    static uint64_t bits[COUNT];
+    for (int type = 0; type < TENSOR_BYTES; type++) {
+        size_t element_bytes = tensor_type_element_bytes((enum tensor_type)type);
+        char *at = (char *)bits;
+        size_t count = 0;
+        for (uint64_t i = 0; i < COUNT; i++) {
+            /* All there are of up to 16 bits. Of more, those with a bit or a run of bits more or less than none,
+             * among them zeros, subnormals, the least and the greatest; and any. */
+            uint64_t value = element_bytes <= 2 ? i
+                             : i < 8192
+                                 ? ~UINT64_C(0) >> (i % 64) << (i / 64 % 64) ^
+                                       (i >= 4096 ? UINT64_C(1) << 63 | UINT64_C(1) << 31 : 0)
+                                 : next_random();
+            uint64_t exponent = type == TENSOR_FP64   ? UINT64_C(0x7ff) << 52
+                                : type == TENSOR_FP32 ? UINT64_C(0xff) << 23
+                                : type == TENSOR_FP16 ? 0x7c00
+                                : type == TENSOR_BF16 ? 0x7f80
+                                                      : ~UINT64_C(0);
+            bool is_special = exponent != ~UINT64_C(0) && (value & exponent) == exponent;
+            bool is_beyond = type == TENSOR_BOOL && value > 1;
+            if (is_special || is_beyond || (element_bytes == 1 && i > UINT8_MAX)) {
+                continue;
+            }
+            memcpy(at, &value, element_bytes);
+            at += element_bytes;
+            count++;
+        }
+        assert_true(count >= 2);
+        assert_round_trip((enum tensor_type)type, bits, count);
+        arena_reset(&arena);
+    }
+}
+
+static void infinities_survive_json_in_every_float(void **state) {
+    (void)state;
+    assert_round_trip(TENSOR_FP16, (uint16_t[]){0x7c00, 0xfc00}, 2);
+    assert_round_trip(TENSOR_BF16, (uint16_t[]){0x7f80, 0xff80}, 2);
+    assert_round_trip(TENSOR_FP32, (uint32_t[]){0x7f800000, 0xff800000}, 2);
+    assert_round_trip(TENSOR_FP64, (uint64_t[]){0x7ff0000000000000, 0xfff0000000000000}, 2);
+}
+
+/* --- sequences ---------------------------------------------------------------------------------- */
+
+static struct signature one_sequence(enum tensor_type of) {
+    static struct tensor_signature input;
+    input = (struct tensor_signature){.name = "s",
+                                      .type = TENSOR_SEQUENCE,
+                                      .element_type = of,
+                                      .shape.rank = TENSOR_RANK_UNKNOWN};
+    return (struct signature){.inputs = &input, .input_count = 1};
+}
+
+static void a_sequence_is_a_list_of_tensors_each_with_its_shape(void **state) {
+    (void)state;
+    static const char json[] =
+        "{\"inputs\":[{\"name\":\"s\",\"datatype\":\"SEQUENCE\",\"data\":["
+        "{\"shape\":[2,1],\"datatype\":\"INT64\",\"data\":[1,-2]},"
+        "{\"shape\":[0],\"datatype\":\"INT64\",\"data\":[]},"
+        "{\"shape\":[],\"datatype\":\"INT64\",\"data\":[9223372036854775807]}]}]}";
+    assert_true(reads(one_sequence(TENSOR_INT64), json));
+    assert_int_equal(tensors[0].element_count, 3);
+    assert_shape(&tensors[0].elements[0], "[2, 1]");
+    assert_memory_equal(tensors[0].elements[0].data, ((int64_t[]){1, -2}), 16);
+    assert_shape(&tensors[0].elements[1], "[0]");
+    assert_shape(&tensors[0].elements[2], "[]");
+    assert_string_equal(answer(&tensors[0]),
+                        "{\"name\":\"s\",\"datatype\":\"SEQUENCE\",\"data\":["
+                        "{\"shape\":[2, 1],\"datatype\":\"INT64\",\"data\":[1,-2]},"
+                        "{\"shape\":[0],\"datatype\":\"INT64\",\"data\":[]},"
+                        "{\"shape\":[],\"datatype\":\"INT64\",\"data\":[9223372036854775807]}]}");
+}
+
+static void what_is_wrong_in_a_sequence_is_told_with_its_place(void **state) {
+    (void)state;
+    static const struct {
+        const char *input, *message;
+    } wrong[] = {
+        {"\"datatype\":\"FP32\",\"data\":[]", "parameters.inputs[0] has the datatype FP32"},
+        {"\"datatype\":\"SEQUENCE\",\"data\":[]",
+         "parameters.inputs[0] has no \"data\", which is a list of one or more tensors"},
+        {"\"datatype\":\"SEQUENCE\",\"shape\":[1],\"data\":[]",
+         "parameters.inputs[0] has a shape, which only its tensors have"},
+        {"\"datatype\":\"SEQUENCE\",\"data\":[1]",
+         "parameters.inputs[0].data[0] has no \"datatype\""},
+        {"\"datatype\":\"SEQUENCE\",\"data\":[{\"datatype\":\"FP64\"}]",
+         "parameters.inputs[0].data[0] has the datatype FP64"},
+        {"\"datatype\":\"SEQUENCE\",\"data\":[{\"datatype\":\"FP32\",\"shape\":[2],\"data\":[1]}]",
+         "parameters.inputs[0].data[0].data has 1 value, expected 2"},
+    };
+    for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+        char json[256];
+        char message[256];
+        snprintf(json, sizeof json, "{\"inputs\":[{\"name\":\"s\",%s}]}", wrong[i].input);
+        snprintf(message, sizeof message, "%s (input 's' is a sequence of FP32)", wrong[i].message);
+        assert_refused(one_sequence(TENSOR_FP32), json, message);
+    }
+    assert_refused(one_sequence(TENSOR_FP32), "{\"data\":[[1]]}",
+                   "parameters.data cannot be a sequence; use \"inputs\" (input 's' is a sequence "
+                   "of FP32)");
+    assert_refused(one_sequence(TENSOR_MAP), "{\"inputs\":[]}",
+                   "the model's input 's' is of a type that JSON cannot carry");
+}
+
+static void an_input_of_any_shape_takes_the_shape_of_the_data(void **state) {
+    (void)state;
+    struct signature any =
+        ONE_INPUT({.name = "x", .type = TENSOR_FP32, .shape.rank = TENSOR_RANK_UNKNOWN});
+    static const struct {
+        const char *json, *shape;
+    } cases[] = {
+        {"{\"data\":1}", "[]"},
+        {"{\"data\":[]}", "[0]"},
+        {"{\"data\":[[[1],[2]]]}", "[1, 2, 1]"},
+        {"{\"data\":[{\"a\":1,\"b\":2}]}", "[1, 2]"},
+        {"{\"inputs\":[{\"name\":\"x\",\"shape\":[2,1],\"datatype\":\"FP32\",\"data\":[1,2]}]}",
+         "[2, 1]"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        assert_true(reads(any, cases[i].json));
+        assert_shape(&tensors[0], cases[i].shape);
+    }
+    assert_refused(any, "{\"data\":[[1,2],[3]]}",
+                   "parameters.data[1] has 1 value, expected 2 (input 'x' is FP32 of any shape)");
+}
+
 static void a_type_that_json_cannot_carry_is_refused_as_an_input(void **state) {
     (void)state;
-    assert_refused(ONE_INPUT({"s", TENSOR_OTHER, SHAPE()}), "{\"data\": []}",
+    assert_refused(ONE_INPUT(TENSOR("s", TENSOR_OTHER, )), "{\"data\": []}",
                    "the model's input 's' is of a type that JSON cannot carry");
 }
 
 static void a_signature_survives_json(void **state) {
     (void)state;
-    static struct tensor_signature inputs[] = {{"a \"quoted\"", TENSOR_FP16, SHAPE(-1, 2, 0)}};
-    static struct tensor_signature outputs[] = {{"y", TENSOR_OTHER, SHAPE()},
-                                                {"z", TENSOR_BYTES, SHAPE(9223372036854775807)}};
-    struct signature signature = {inputs, 1, outputs, 2};
+    static struct tensor_signature inputs[] = {TENSOR("a \"quoted\"", TENSOR_FP16, -1, 2, 0)};
+    static struct tensor_signature outputs[] = {
+        TENSOR("y", TENSOR_OTHER, ),
+        TENSOR("z", TENSOR_BYTES, 9223372036854775807),
+        {.name = "s",
+         .type = TENSOR_SEQUENCE,
+         .element_type = TENSOR_MAP,
+         .shape.rank = TENSOR_RANK_UNKNOWN},
+        {.name = "any", .type = TENSOR_FP32, .shape.rank = TENSOR_RANK_UNKNOWN}};
+    struct signature signature = {inputs, 1, outputs, 4};
     struct text text;
     text_init(&text, 4096);
     signature_to_json(&signature, &text);
@@ -482,7 +646,11 @@ static void a_signature_survives_json(void **state) {
     assert_string_equal(back.inputs[0].name, "a \"quoted\"");
     assert_int_equal(back.inputs[0].type, TENSOR_FP16);
     assert_memory_equal(&back.inputs[0].shape, &inputs[0].shape, sizeof inputs[0].shape);
-    assert_int_equal(back.output_count, 2);
+    assert_int_equal(back.output_count, 4);
+    assert_int_equal(back.outputs[2].type, TENSOR_SEQUENCE);
+    assert_int_equal(back.outputs[2].element_type, TENSOR_MAP);
+    assert_int_equal(back.outputs[2].shape.rank, TENSOR_RANK_UNKNOWN);
+    assert_int_equal(back.outputs[3].shape.rank, TENSOR_RANK_UNKNOWN);
     assert_int_equal(back.outputs[0].type, TENSOR_OTHER);
     assert_true(back.outputs[1].shape.dimensions[0] == INT64_MAX);
     text_fini(&text);
@@ -490,6 +658,7 @@ static void a_signature_survives_json(void **state) {
         "{}",
         "{\"inputs\": [], \"outputs\": 1}",
         "{\"inputs\": [{}], \"outputs\": []}",
+        "{\"inputs\": [{\"name\": \"a\", \"datatype\": \"SEQUENCE\"}], \"outputs\": []}",
         "{\"inputs\": [{\"name\": \"a\", \"datatype\": \"FP31\", \"shape\": []}], \"outputs\": []}",
         "{\"inputs\": [{\"name\": \"a\", \"datatype\": \"FP32\", \"shape\": [-2]}]}",
         ("{\"inputs\": [{\"name\": \"a\", \"datatype\": \"FP32\", \"shape\": "
@@ -524,6 +693,11 @@ int main(void) {
         TEST(a_shape_that_promises_more_than_there_is_takes_no_memory),
         TEST(a_type_that_json_cannot_carry_is_refused_as_an_input),
         TEST(a_signature_survives_json),
+        TEST(every_number_of_every_type_survives_json_bit_for_bit),
+        TEST(infinities_survive_json_in_every_float),
+        TEST(a_sequence_is_a_list_of_tensors_each_with_its_shape),
+        TEST(what_is_wrong_in_a_sequence_is_told_with_its_place),
+        TEST(an_input_of_any_shape_takes_the_shape_of_the_data),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,7 @@ static const struct frame request = {.type = FRAME_RUN,
                                      .version = 7,
                                      .name = "model",
                                      .path = "/models/model/7/model.onnx",
+                                     .options = "{\"intra_threads\":2}",
                                      .body = "{\"data\": [\0 1]}",
                                      .body_bytes = 15};
 
@@ -30,6 +31,7 @@ static void assert_same(const struct frame *a, const struct frame *b) {
     assert_int_equal(a->version, b->version);
     assert_string_equal(a->name, b->name == NULL ? "" : b->name);
     assert_string_equal(a->path, b->path == NULL ? "" : b->path);
+    assert_string_equal(a->options, b->options == NULL ? "" : b->options);
     assert_int_equal(a->body_bytes, b->body_bytes);
     assert_memory_equal(a->body, b->body == NULL ? "" : b->body, b->body_bytes);
     assert_int_equal(a->has_digest, b->has_digest);

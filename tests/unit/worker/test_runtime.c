@@ -64,7 +64,7 @@ static const char *copy(const struct bed *bed, const char *model, const char *na
 static struct runtime_model *load(struct runtime *runtime, const char *path) {
     struct runtime_model *model;
     struct error err;
-    if (!runtime_load(runtime, path, NULL, &model, &err)) {
+    if (!runtime_load(runtime, path, NULL, NULL, &model, &err)) {
         fail_msg("%s", err.message);
     }
     return model;
@@ -115,7 +115,7 @@ static void those_not_used_for_longest_go_first(void **state) {
     assert_int_equal(unlink(path), 0);
     struct runtime_model *model;
     struct error err;
-    assert_true(runtime_load(runtime, path, runtime_digest(first), &model, &err));
+    assert_true(runtime_load(runtime, path, NULL, runtime_digest(first), &model, &err));
     assert_ptr_equal(model, first);
 }
 
