@@ -94,9 +94,11 @@ static bool explain_timeout(const struct remote_executor *executor, const struct
     executor->curl->easy_getinfo(transfer->handle, CURLINFO_PRETRANSFER_TIME_T, &connect_us);
     executor->curl->easy_getinfo(transfer->handle, CURLINFO_STARTTRANSFER_TIME_T, &first_byte_us);
     executor->curl->easy_getinfo(transfer->handle, CURLINFO_TOTAL_TIME_T, &total_us);
+    struct duration connect_timeout = transfer->model->settings.http->connect_timeout;
     char time[DURATION_BYTES];
-    if (connect_us == 0 && total_us < transfer->job->limit.us) {
-        duration_format(transfer->model->settings.http->connect_timeout, time);
+    if (connect_us == 0 && total_us < transfer->job->limit.us &&
+        connect_timeout.us < transfer->job->limit.us) {
+        duration_format(connect_timeout, time);
         return error_set(err, ERROR_MODEL_UNAVAILABLE,
                          "no connection to the model's server within %s", time);
     }
