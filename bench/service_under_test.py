@@ -23,7 +23,7 @@ BODY = {"model_name": "diabetes", "schedule": "0 2 * * *", "timezone": "Europe/B
 class Service:
     """The daemon on a store in the folder, which may hold one already. `ready_s`: from its start until it was ready."""
 
-    def __init__(self, build, folder):
+    def __init__(self, build, folder, models=ROOT / "examples" / "models"):
         self.db = folder / "orrery.db"
         program = build / "orrery"
         self.key = subprocess.run([program, "key", "create", "--owner", "bench", "--db", self.db],
@@ -32,7 +32,7 @@ class Service:
         start = time.monotonic()
         self.process = subprocess.Popen(
             [*os.environ.get("BENCH_WRAPPER", "").split(), program, "serve", "--listen", "127.0.0.1:0", "--db", self.db, "--models",
-             ROOT / "examples" / "models"], stderr=self.log)
+             models], stderr=self.log)
         atexit.register(self.process.kill)  # a benchmark that fails leaves nothing behind
         self.address = self.wait_for_address()
         self.wait_for_ready()
