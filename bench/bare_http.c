@@ -1,6 +1,6 @@
 /* A server that does nothing but answer: libmicrohttpd with the same pool as orrery's and a fixed body. It is the
- * limit that bench/service.py measures requests against. usage: bare_http PORT BODY_BYTES THREADS; it ends
- * when standard input does. */
+ * limit that bench/service.py measures requests against, and the model that bench/remote.py calls.
+ * usage: bare_http PORT BODY_BYTES THREADS; it ends when standard input does. */
 #include "base/base.h"
 
 #include <microhttpd.h>
@@ -45,6 +45,9 @@ int main(int argument_count, char **arguments) {
     struct body body = {.size_bytes = strtoul(arguments[2], NULL, 10)};
     body.bytes = must_alloc(body.size_bytes + 1);
     memset(body.bytes, 'x', body.size_bytes);
+    if (body.size_bytes >= 2) { /* a JSON string */
+        body.bytes[0] = body.bytes[body.size_bytes - 1] = '"';
+    }
     struct MHD_Daemon *server = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG,
         (uint16_t)strtoul(arguments[1], NULL, 10), NULL, NULL, answer, &body,

@@ -74,6 +74,7 @@ struct dispatch_job {
     /* out */
     enum execution_status status; /* succeeded, failed, timed_out, cancelled */
     struct error err;             /* where it did not succeed */
+    struct duration retry_after;  /* the backend asks for this pause before another attempt; or 0 */
     char *
         result; /* JSON text, NUL-terminated, from malloc unless `result_is_mapped` (base/sealed.h); the receiver's: see
                      dispatch_job_free_result. NULL if it did not succeed */

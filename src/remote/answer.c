@@ -48,8 +48,9 @@ bool answer_read(const struct http_settings *settings, long status, struct text 
         return error_set(err, ERROR_MODEL_FAILED, "the model's server answered nothing");
     }
     yyjson_read_err reason;
-    yyjson_doc *document CLEANUP(free_document) =
-        yyjson_read_opts(answer->data, answer->size_bytes, YYJSON_READ_NOFLAG, NULL, &reason);
+    /* As they are written: numbers may have more digits than a double. */
+    yyjson_doc *document CLEANUP(free_document) = yyjson_read_opts(
+        answer->data, answer->size_bytes, YYJSON_READ_NUMBER_AS_RAW, NULL, &reason);
     if (document == NULL) {
         char shown[SHOWN_BYTES + 1];
         show(answer, shown);

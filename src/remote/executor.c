@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define BODY_BYTES_MAXIMUM ((size_t)1 << 30)
-enum { URL_BYTES_MAXIMUM = 16384, HEADER_BYTES_MAXIMUM = 131072 };
+enum { URL_BYTES_MAXIMUM = 16384, HEADER_BYTES_MAXIMUM = 131072, RETRY_AFTER_MAXIMUM_S = 86400 };
 
 struct transfer {
     struct list_node node;
@@ -24,6 +24,7 @@ struct transfer {
     struct curl_slist *headers;
     struct text body;
     struct text answer;
+    char reason[CURL_ERROR_SIZE]; /* why libcurl gave up, or empty */
 };
 
 struct remote_executor {
@@ -93,9 +94,11 @@ static bool explain_timeout(const struct remote_executor *executor, const struct
     executor->curl->easy_getinfo(transfer->handle, CURLINFO_PRETRANSFER_TIME_T, &connect_us);
     executor->curl->easy_getinfo(transfer->handle, CURLINFO_STARTTRANSFER_TIME_T, &first_byte_us);
     executor->curl->easy_getinfo(transfer->handle, CURLINFO_TOTAL_TIME_T, &total_us);
+    struct duration connect_timeout = transfer->model->settings.http->connect_timeout;
     char time[DURATION_BYTES];
-    if (connect_us == 0 && total_us < transfer->job->limit.us) {
-        duration_format(transfer->model->settings.http->connect_timeout, time);
+    if (connect_us == 0 && total_us < transfer->job->limit.us &&
+        connect_timeout.us < transfer->job->limit.us) {
+        duration_format(connect_timeout, time);
         return error_set(err, ERROR_MODEL_UNAVAILABLE,
                          "no connection to the model's server within %s", time);
     }
@@ -104,6 +107,20 @@ static bool explain_timeout(const struct remote_executor *executor, const struct
                      connect_us == 0      ? "could not be connected to"
                      : first_byte_us == 0 ? "did not begin to answer"
                                           : "did not end its answer");
+}
+
+static bool explain_failure(const struct remote_executor *executor, const struct transfer *transfer,
+                            CURLcode code, struct error *err) {
+    long reason_errno = 0;
+    executor->curl->easy_getinfo(transfer->handle, CURLINFO_OS_ERRNO, &reason_errno);
+    const char *reason =
+        *transfer->reason == '\0' ? executor->curl->easy_strerror(code) : transfer->reason;
+    if (code == CURLE_COULDNT_CONNECT && reason_errno != 0) {
+        return error_set_errno(err, ERROR_MODEL_UNAVAILABLE, (int)reason_errno,
+                               "the model's server cannot be asked: %s", reason);
+    }
+    return error_set(err, ERROR_MODEL_UNAVAILABLE, "the model's server cannot be asked: %s",
+                     reason);
 }
 
 static bool explain(const struct remote_executor *executor, const struct transfer *transfer,
@@ -116,8 +133,7 @@ static bool explain(const struct remote_executor *executor, const struct transfe
                          "the model's server answered with more than %llu bytes",
                          (unsigned long long)transfer->model->settings.http->answer_bytes_maximum);
     default:
-        return error_set(err, ERROR_MODEL_UNAVAILABLE, "the model's server cannot be asked: %s",
-                         executor->curl->easy_strerror(code));
+        return explain_failure(executor, transfer, code, err);
     }
 }
 
@@ -129,6 +145,11 @@ static void end(struct remote_executor *executor, struct transfer *transfer, CUR
         executor->curl->easy_getinfo(transfer->handle, CURLINFO_RESPONSE_CODE, &status);
         ok = answer_read(transfer->model->settings.http, status, &transfer->answer,
                          &transfer->job->result, &transfer->job->result_bytes, &err);
+        /* Whoever has answered is asked again no sooner than it said. */
+        curl_off_t retry_after_s = 0;
+        executor->curl->easy_getinfo(transfer->handle, CURLINFO_RETRY_AFTER, &retry_after_s);
+        transfer->job->retry_after.us =
+            ok ? 0 : MIN_OF(retry_after_s, (curl_off_t)RETRY_AFTER_MAXIMUM_S) * US_PER_SECOND;
     }
     finish(executor, transfer, ok, &err);
 }
@@ -165,8 +186,11 @@ static bool add_headers(const struct remote_executor *executor, struct transfer 
                         struct error *err) {
     const struct http_settings *settings = transfer->model->settings.http;
     const struct dispatch_job *job = transfer->job;
-    bool ok = add_header(executor, transfer, "Content-Type", "application/json", err) &&
-              add_header(executor, transfer, "Accept", "application/json", err);
+    bool ok =
+        add_header(executor, transfer, "Content-Type", "application/json", err) &&
+        add_header(executor, transfer, "Accept", "application/json", err) &&
+        /* Empty, it is not sent: a server that does not know it makes a large body wait a second. */
+        add_header(executor, transfer, "Expect", "", err);
     if (ok && job->execution_key != 0) {
         char id[UUID_TEXT_BYTES];
         char trace[TRACEPARENT_BYTES];
@@ -197,6 +221,10 @@ static void set_options(const struct remote_executor *executor, struct transfer 
     set(handle, CURLOPT_FOLLOWLOCATION, 0L);
     set(handle, CURLOPT_PROXY, "");
     set(handle, CURLOPT_NOSIGNAL, 1L);
+    /* A name server that does not answer: without this, who gives up waits for it all the same, and with it
+     * every other transfer. */
+    set(handle, CURLOPT_QUICK_EXIT, 1L);
+    set(handle, CURLOPT_ERRORBUFFER, transfer->reason);
     set(handle, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     set(handle, CURLOPT_USERAGENT, "orrery/" ORRERY_VERSION);
     set(handle, CURLOPT_HTTPHEADER, transfer->headers);

@@ -120,6 +120,8 @@ struct plan_execution {
     int64_t backfill_key; /* or 0 */
     struct wall_time slot;
     struct wall_time not_before; /* of a retry; else NONE */
+    struct duration
+        retry_after; /* the least pause before another attempt; set before plan_finished */
     enum execution_trigger trigger;
     uint32_t attempt;
     enum plan_phase phase;

@@ -415,8 +415,9 @@ static struct plan_execution *make_retry(struct plan *plan, struct plan_executio
         execution->slot, PLAN_RECORDING, plan->effects.new_key(plan->effects.context, now), NULL);
     retry->attempt = execution->attempt + 1;
     retry->backfill_key = execution->backfill_key;
+    struct duration delay = retry_delay(plan, &execution->terms->retry, execution->attempt);
     retry->not_before =
-        wall_time_add(now, retry_delay(plan, &execution->terms->retry, execution->attempt));
+        wall_time_add(now, (struct duration){MAX_OF(delay.us, execution->retry_after.us)});
     struct plan_backfill *backfill =
         retry->backfill_key == 0 ? NULL : backfill_find(plan, retry->backfill_key);
     if (backfill != NULL) {

@@ -121,6 +121,7 @@ static void handle_ran(struct scheduler *scheduler, struct flight *flight) {
     free(flight->parameters); /* the outcome may have to wait for the disk */
     flight->parameters = NULL;
     bool succeeded = flight->job.status == EXECUTION_SUCCEEDED;
+    flight->execution.retry_after = flight->job.retry_after;
     plan_finished(&scheduler->plan, &flight->execution, flight->job.status,
                   succeeded ? NULL : &flight->job.err, flight->job.duration, scheduler->now);
 }

@@ -1,9 +1,12 @@
 """Models on other servers: what they are asked, what their answers mean, and that none of them harms anybody else."""
 
+import contextlib
+import datetime
 import http.server
 import json
 import os
 import pathlib
+import re
 import socket
 import socketserver
 import ssl
@@ -53,7 +56,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def handle(self):
         try:
             super().handle()
-        except (ConnectionError, TimeoutError):
+        except OSError:
             pass  # the daemon has had enough of it
 
     def answer(self, status, body, content_type="application/json", **headers):
@@ -82,6 +85,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         data = asked["inputs"][0]["data"]
         self.answer(200, {"model_name": self.path.split("/")[3], "outputs": [
             {"name": "y", "shape": [len(data)], "datatype": "FP32", "data": [x + 1 for x in data]}]})
+
+    def do_exact(self, _):
+        self.answer(200, b'{"y": [123456789012345678901234567890, 0.10, 1e400]}')
+
+    def do_busy(self, _):
+        if sum(path == self.path for path, *_ in self.server.requests) == 1:
+            self.answer(503, {}, **{"Retry-After": "2"})
+        else:
+            self.answer(200, {"served": True})
 
     def do_hang(self, _):
         self.server.released.wait(HANG_S)
@@ -119,6 +131,35 @@ class Handler(http.server.BaseHTTPRequestHandler):
         chunk = b"[" + b"1," * (1 << 19)
         for _ in range(1024):
             self.wfile.write(chunk)
+
+
+@contextlib.contextmanager
+def bare_server(behave):
+    """The address of a server that does as it is told with each connection, on a thread of its own."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve(connection):
+        with connection:
+            try:
+                connection.recv(65536)
+                behave(connection)
+            except OSError:
+                pass  # the daemon has had enough of it
+
+    def accept():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +284,141 @@ def test_a_bad_server_ends_its_own_execution(api, models, server, path, status, 
     assert len(execution["error"]["message"]) < 440
 
 
+def speak_something_else(connection):
+    connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+
+def break_off(connection):
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[1, 2")
+
+
+def send_headers_without_end(connection):
+    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        connection.sendall(b"X-More: " + b"x" * 60000 + b"\r\n")
+
+
+def send_status_without_end(connection):
+    while True:
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+
+
+@pytest.mark.parametrize("behave, words", [
+    (speak_something_else, "HTTP/0.9"),
+    (break_off, "transfer closed with 95 bytes remaining to read"),
+])
+def test_what_is_no_http_ends_its_own_execution(api, models, behave, words):
+    with bare_server(behave) as url:
+        execution = trigger(api, put(models, behave.__name__.replace("_", "-"), url=url), timeout="30s")
+    assert execution["status"] == "failed" and execution["error"]["type"] == "ModelUnavailable", execution
+    assert execution["error"]["message"].startswith("the model's server cannot be asked: ")
+    assert words in execution["error"]["message"]
+
+
+@pytest.mark.parametrize("behave", [send_headers_without_end, send_status_without_end])
+def test_an_answer_that_never_begins_takes_no_memory(api, daemon, models, behave):
+    status = pathlib.Path(f"/proc/{daemon.process.pid}/status")
+
+    def memory_mb():
+        return int(re.search(r"VmHWM:\s*(\d+)", status.read_text()).group(1)) // 1024
+
+    before_mb = memory_mb()
+    with bare_server(behave) as url:
+        execution = trigger(api, put(models, behave.__name__.replace("_", "-"), url=url), timeout="1s")
+    assert execution["status"] in ("failed", "timed_out"), execution
+    assert execution["error"]["type"] in ("ModelUnavailable", "TimedOut")
+    assert memory_mb() < before_mb + 100
+
+
+def test_who_does_not_take_connections_is_waited_for_as_long_as_is_said(api, models):
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        with contextlib.ExitStack() as waiting:
+            for _ in range(4):  # the kernel answers nobody else once its queue is full
+                other = waiting.enter_context(socket.socket())
+                other.setblocking(False)
+                other.connect_ex(full.getsockname())
+            url = f"http://127.0.0.1:{full.getsockname()[1]}/"
+            execution = trigger(api, put(models, "full", url=url, connect_timeout="300ms"), timeout="30s")
+            assert execution["status"] == "failed" and execution["error"]["type"] == "ModelUnavailable"
+            assert execution["error"]["message"] == "no connection to the model's server within 300ms"
+            execution = trigger(api, put(models, "fuller", url=url), timeout="300ms")
+            assert execution["status"] == "timed_out"
+            assert execution["error"]["message"] == \
+                "not finished within 300ms: the model's server could not be connected to"
+
+
+SLEEPING_LOOKUP = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <netdb.h>
+#include <string.h>
+#include <unistd.h>
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **out) {
+    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) =
+        dlsym(RTLD_NEXT, "getaddrinfo");
+    if (node != NULL && strcmp(node, "slow.example") == 0) {
+        sleep(20);
+        return EAI_AGAIN;
+    }
+    return real(node, service, hints, out);
+}
+"""
+
+
+def test_a_name_server_that_hangs_makes_nobody_else_wait(make_daemon, tmp_path, server):
+    source, library = tmp_path / "lookup.c", tmp_path / "lookup.so"
+    source.write_text(SLEEPING_LOOKUP)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    models = tmp_path / "models"
+    models.mkdir()
+    put(models, "lost", url="http://slow.example/", connect_timeout="30s")
+    put(models, "far", url=server.url + "/predict", result="/prediction/value")
+    daemon = make_daemon(models, environment={"LD_PRELOAD": str(library)}).start()
+    with daemon.client(daemon.create_key("alice")) as api:
+        started = time.monotonic()
+        lost = trigger(api, "lost", timeout="300ms")
+        assert lost["status"] == "timed_out"
+        assert lost["error"]["message"] == "not finished within 300ms: the model's server could not be connected to"
+        assert trigger(api, "far")["result"] == [2]
+        assert time.monotonic() - started < 10
+
+
+def test_it_waits_as_long_as_the_server_asks(api, models, server):
+    model = put(models, "busy", url=server.url + "/busy")
+    run_id = create(api, model_name=model, schedule="* * * * * *", parameters={"rows": []},
+                    retry={"max_attempts": 1, "backoff": "1ms", "max_backoff": "1ms"})
+
+    def attempts():
+        found = {e["attempt"]: e for e in executions(api, run_id) if e["error"] or e["attempt"] > 1}
+        return len(found) == 2 and found[2]["finished_at"] is not None and found
+
+    found = wait_for(attempts, "the second attempt")
+    assert api.delete(f"/api/scheduled/{run_id}").status_code == 200
+    assert found[1]["error"]["message"] == "the model's server answered 503: {}"
+    assert found[2]["status"] == "succeeded"
+    assert seconds_between(found[1]["finished_at"], found[2]["started_at"]) >= 2
+
+
+def test_numbers_keep_all_their_digits(api, models, server):
+    for model in (put(models, "exact", url=server.url + "/exact", result="/y"),
+                  put(models, "exactly", url=server.url + "/exact")):
+        run_id = create(api, model_name=model, schedule="0 0 1 1 *", parameters={"rows": []})
+        answer = api.post(f"/api/scheduled/{run_id}/trigger")
+        assert answer.json()["status"] == "succeeded", answer.text
+        assert "[123456789012345678901234567890,0.10,1e400]" in answer.text.replace(" ", "")
+
+
+def test_a_large_body_waits_for_no_leave(api, models, server):
+    model = put(models, "large", url=server.url + "/echo", body={"all": "$parameters"}, result="/all/0")
+    parameters = ["x" * 3000000]
+    run_id = create(api, model_name=model, schedule="0 0 1 1 *", parameters=parameters)
+    assert api.post(f"/api/scheduled/{run_id}/trigger").json()["result"] == parameters[0]
+    assert "Expect" not in server.requests[-1][1]
+
+
 def test_a_server_that_is_not_there_is_retried_and_then_found(api, models, server):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -312,11 +488,12 @@ def test_a_hanging_server_makes_nobody_else_late(api, models, server):
 
 
 def seconds_late(execution):
-    import datetime
+    return seconds_between(execution["scheduled_for"], execution["started_at"])
 
-    times = [datetime.datetime.fromisoformat(execution[name].replace("Z", "+00:00"))
-             for name in ("scheduled_for", "started_at")]
-    return (times[1] - times[0]).total_seconds()
+
+def seconds_between(*times):
+    first, second = [datetime.datetime.fromisoformat(time.replace("Z", "+00:00")) for time in times]
+    return (second - first).total_seconds()
 
 
 @pytest.mark.parametrize("settings, words", [

@@ -255,6 +255,32 @@ static void a_backoff_beyond_its_bound_is_the_bound(void **state) {
     world_close(world);
 }
 
+static void a_retry_waits_as_long_as_the_backend_asks(void **state) {
+    (void)state;
+    struct world *world = world_new("2027-01-01T00:00:00Z");
+    struct run run = world_run("0 0 1 1 *");
+    run.retry = (struct retry_policy){
+        .max_attempts = 2, .backoff = {10 * US_PER_SECOND}, .max_backoff = {10 * US_PER_SECOND}};
+    run.next_run = time_at("2027-01-01T00:00:00Z");
+    plan_put(&world->plan, world_entry(&run));
+    plan_begin(&world->plan, world->now);
+    world->random = 10 * US_PER_SECOND; /* the whole of the bound */
+    world_turn_to(world, world->now);
+    /* longer than the backoff: it counts; shorter, of the second attempt: the backoff does */
+    static const int64_t asked_s[] = {90, 3};
+    static const int64_t waited_s[] = {90, 10};
+    for (size_t i = 0; i < COUNT_OF(asked_s); i++) {
+        world->running[0]->retry_after.us = asked_s[i] * US_PER_SECOND;
+        world_end_running(world, 0, EXECUTION_FAILED, ERROR_MODEL_UNAVAILABLE);
+        struct wall_time again =
+            wall_time_add(world->now, (struct duration){waited_s[i] * US_PER_SECOND});
+        assert_int_equal(world->ledger[world->ledger_count - 1].not_before.us, again.us);
+        world_walk_to(world, again);
+        assert_int_equal(world->running_count, 1);
+    }
+    world_close(world);
+}
+
 static void what_the_model_itself_refuses_is_not_retried(void **state) {
     (void)state;
     struct world *world = world_minutely(OVERLAP_SKIP, CATCHUP_LATEST);
@@ -440,6 +466,7 @@ int main(void) {
         cmocka_unit_test(a_failure_is_retried_with_backoff_and_then_given_up),
         cmocka_unit_test(a_clock_that_goes_back_makes_no_backoff_longer),
         cmocka_unit_test(a_backoff_beyond_its_bound_is_the_bound),
+        cmocka_unit_test(a_retry_waits_as_long_as_the_backend_asks),
         cmocka_unit_test(what_the_model_itself_refuses_is_not_retried),
         cmocka_unit_test(a_trigger_runs_beside_what_runs_and_counts_for_the_next_slot),
         cmocka_unit_test(a_disabled_run_can_be_triggered_and_is_forgotten_afterwards),
