@@ -156,9 +156,11 @@ static void handle_finished(struct scheduler *scheduler, struct flight *flight) 
 }
 
 static void write_outcomes_again(struct scheduler *scheduler) {
+    if (list_is_empty(&scheduler->unwritten)) {
+        return; /* and there is no time at which */
+    }
     int64_t left_us = scheduler->write_again_at.us - scheduler->now.us;
-    if (list_is_empty(&scheduler->unwritten) ||
-        (left_us > 0 && left_us <= PLAN_STORE_PAUSE.us)) { /* more: the clock went back */
+    if (left_us > 0 && left_us <= PLAN_STORE_PAUSE.us) { /* more: the clock went back */
         return;
     }
     struct list_node *node;
