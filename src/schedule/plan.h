@@ -320,6 +320,8 @@ void plan_correct_next_slot(struct plan *plan, int64_t run_key, struct wall_time
 /* `failure` is ERROR_NONE or the kind with which the store refused. Frees the record. */
 void plan_recorded(struct plan *plan, struct plan_record *record, enum error_kind failure,
                    struct wall_time now);
+/* Likewise: NOT_FOUND, it is not on disk any more; CONFLICT, it is running there; STALE, its run was deleted; else it is
+ * tried again. */
 void plan_started(struct plan *plan, struct plan_execution *execution, enum error_kind failure,
                   struct wall_time now);
 /* `ran` is how long the model took, zero if it was not started. */

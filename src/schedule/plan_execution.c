@@ -229,14 +229,22 @@ static void hand_over(struct plan *plan, struct plan_execution *execution) {
     }
 }
 
+/* It is queued on disk, and nobody wants it to start any more. */
+static void end_unstarted(struct plan *plan, struct plan_execution *execution, const char *why,
+                          struct wall_time now) {
+    struct plan_entry *entry = execution->entry;
+    execution->phase = PLAN_QUEUED;
+    execution_cancel(plan, execution, why);
+    execution_after_detach(plan, entry, now);
+}
+
 /* The execution waits: for its time, for an earlier one, for room, or, if nobody wants it any more, not at all. */
 static void let_wait(struct plan *plan, struct plan_execution *execution, struct wall_time now) {
     struct plan_entry *entry = execution->entry;
     room_give_back(plan, execution);
     execution->phase = PLAN_QUEUED;
     if (entry->removed || execution->cancelled) {
-        execution_cancel(plan, execution, "cancelled before it was started");
-        execution_after_detach(plan, entry, now);
+        end_unstarted(plan, execution, "cancelled before it was started", now);
     } else if (!wall_time_is_none(execution->not_before)) {
         execution->place = PLACE_TIME;
         heap_put(&plan->retries, &execution->wait,
@@ -334,6 +342,10 @@ void plan_started(struct plan *plan, struct plan_execution *execution, enum erro
     }
     if (failure == ERROR_NOT_FOUND) {
         plan_drop(plan, execution, now);
+        return;
+    }
+    if (failure == ERROR_STALE) { /* on its way to plan_remove */
+        end_unstarted(plan, execution, "the run was deleted before this was started", now);
         return;
     }
     if (failure == ERROR_CONFLICT) {

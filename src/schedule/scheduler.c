@@ -84,11 +84,8 @@ static void handle_recorded(struct scheduler *scheduler, struct record_step *ste
     if (ok && flight != NULL) {
         const struct execution *recorded =
             &step->store_record.executions[step->store_record.execution_count - 1];
-        if (recorded->status == EXECUTION_RUNNING) {
-            /* Who has to wait gets them when it starts: thousands may wait. */
-            flight->parameters = step->write.out_parameters;
-            step->write.out_parameters = NULL;
-        }
+        flight->parameters = step->write.out_parameters;
+        step->write.out_parameters = NULL;
         if (trigger != NULL && !trigger->wait) {
             flight->trigger = NULL;
             answer_trigger(trigger, recorded, NULL);
@@ -108,17 +105,21 @@ static void handle_recorded(struct scheduler *scheduler, struct record_step *ste
 static void handle_started(struct scheduler *scheduler, struct flight *flight) {
     scheduler->writes_out--;
     if (flight->write.ok) {
-        free(flight->parameters);
         flight->parameters = flight->write.out_parameters;
         flight->write.out_parameters = NULL;
-    } else {
+    } else if (flight->write.err.kind != ERROR_STALE) {
         log_event(level_of(&flight->write.err), "start_failed", LOG_FAILURE(&flight->write.err));
+    }
+    if (!flight->write.ok && flight->write.err.kind == ERROR_NOT_FOUND) {
+        answer_all(flight, NULL, &flight->write.err); /* it ends without an outcome */
     }
     plan_started(&scheduler->plan, &flight->execution,
                  flight->write.ok ? ERROR_NONE : flight->write.err.kind, scheduler->now);
 }
 
 static void handle_ran(struct scheduler *scheduler, struct flight *flight) {
+    free(flight->parameters); /* the outcome may have to wait for the disk */
+    flight->parameters = NULL;
     bool succeeded = flight->job.status == EXECUTION_SUCCEEDED;
     plan_finished(&scheduler->plan, &flight->execution, flight->job.status,
                   succeeded ? NULL : &flight->job.err, flight->job.duration, scheduler->now);
@@ -134,8 +135,6 @@ static void settle_flight(struct scheduler *scheduler, struct flight *flight) {
 static void handle_finished(struct scheduler *scheduler, struct flight *flight) {
     scheduler->writes_out--;
     struct flight *retry = flight->retry;
-    free(flight->write.out_parameters);
-    flight->write.out_parameters = NULL;
     if (!flight->write.ok && flight->write.err.kind != ERROR_NOT_FOUND) {
         log_event(level_of(&flight->write.err), "outcome_not_written",
                   LOG_FAILURE(&flight->write.err));
@@ -147,10 +146,12 @@ static void handle_finished(struct scheduler *scheduler, struct flight *flight) 
         return;
     }
     bool is_recorded = flight->write.ok;
+    struct error err = flight->write.err;
     settle_flight(scheduler, flight);
     if (retry != NULL && is_recorded) {
         plan_retry_recorded(&scheduler->plan, &retry->execution, scheduler->now);
     } else if (retry != NULL) {
+        answer_all(retry, NULL, &err);
         plan_drop(&scheduler->plan, &retry->execution, scheduler->now);
     }
 }

@@ -179,8 +179,9 @@ enum store_write_kind {
                               gap is recorded, with the key `execution_key` */
     STORE_DELETE_RUN, /* `run_key`; expected_revision 0: any. Executions stay. A gap likewise */
     STORE_RECORD,     /* the ledger's one step, see struct store_record */
-    STORE_START,      /* queued -> running: `execution_key`, `started_at` */
-    STORE_FINISH,     /* -> a final status: `execution` with all of its outcome */
+    STORE_START, /* queued -> running: `execution_key`, `started_at`; ERROR_NOT_FOUND: it is not under way,
+                         ERROR_CONFLICT: it is running, ERROR_STALE: its run was deleted */
+    STORE_FINISH,          /* -> a final status: `execution` with all of its outcome */
     STORE_CREATE_BACKFILL, /* `backfill` (with its key); ERROR_NOT_FOUND: its run is not there */
     STORE_CANCEL_BACKFILL, /* `backfill->key`, `backfill->cancelled_at`; ERROR_CONFLICT: it is over, or cancelled
                               already; ERROR_NOT_FOUND. Over is one that has no slots left and none under way */
@@ -243,9 +244,9 @@ struct store_write {
     struct error err;
     uint64_t out_revision;         /* of a created or updated run */
     struct wall_time out_next_run; /* of an updated run */
-    char
-        *out_parameters; /* STORE_RECORD and STORE_START: the parameters of the execution that is to
-                              run (the override or the run's), from malloc; the receiver frees it */
+    char *out_parameters; /* STORE_RECORD and STORE_START: the parameters of the execution that is
+                              running now (the override or the run's), from malloc; the receiver frees
+                              it. NULL where none is */
 };
 
 /* Hands the write over. Any thread. */

@@ -47,6 +47,15 @@ static struct letter *cut_batch(struct letter **mail) {
     return first;
 }
 
+static void put_back(struct letter **mail, struct letter *left) {
+    struct letter **end = &left;
+    while (*end != NULL) {
+        end = &(*end)->next;
+    }
+    *end = *mail;
+    *mail = left;
+}
+
 static void forget_outputs(struct store_write *write) {
     free(write->out_parameters);
     write->out_parameters = NULL;
@@ -75,9 +84,12 @@ static void answer_batch(struct letter *batch) {
 }
 
 /* Carries out the batch in one transaction. If a write turns out to be one that cannot be carried out at
- * all, it is answered alone and the rest is done again without it: `*batch` is then what remains. */
-static bool try_batch(struct store_writer *writer, struct letter **batch, struct error *err) {
+ * all, it is answered alone and the rest is done again without it: `*batch` is then what remains. What writes hand out
+ * has the same bound as what they bring, and is known only now: those after it are `*out_left`, for another batch. */
+static bool try_batch(struct store_writer *writer, struct letter **batch, struct letter **out_left,
+                      struct error *err) {
     const struct store_driver *driver = writer->driver;
+    *out_left = NULL;
     for (;;) {
         if (*batch == NULL) {
             return true;
@@ -87,7 +99,8 @@ static bool try_batch(struct store_writer *writer, struct letter **batch, struct
         }
         struct letter **link = batch;
         enum store_applied applied = STORE_APPLIED;
-        while (*link != NULL) {
+        size_t handed_out_bytes = 0;
+        while (*link != NULL && handed_out_bytes < WRITER_BATCH_BYTES_MAXIMUM) {
             struct store_write *write = write_of(*link);
             forget_outputs(write);
             applied = driver->apply(writer->session, write);
@@ -95,6 +108,7 @@ static bool try_batch(struct store_writer *writer, struct letter **batch, struct
             if (applied == STORE_WRITE_FAILED || applied == STORE_FAILED) {
                 break;
             }
+            handed_out_bytes += text_bytes(write->out_parameters);
             link = &(*link)->next;
         }
         if (applied == STORE_WRITE_FAILED) {
@@ -113,6 +127,8 @@ static bool try_batch(struct store_writer *writer, struct letter **batch, struct
             driver->rollback(writer->session);
             return false;
         }
+        *out_left = *link;
+        *link = NULL;
         if (!driver->commit(writer->session, err)) {
             driver->rollback(writer->session);
             return false;
@@ -121,9 +137,12 @@ static bool try_batch(struct store_writer *writer, struct letter **batch, struct
     }
 }
 
-static void do_batch(struct store_writer *writer, struct letter *batch) {
+static void do_batch(struct store_writer *writer, struct letter **mail) {
+    struct letter *batch = cut_batch(mail);
+    struct letter *left;
     struct error err;
-    bool ok = try_batch(writer, &batch, &err);
+    bool ok = try_batch(writer, &batch, &left, &err);
+    put_back(mail, left);
     if (!ok) {
         fail_batch(batch, &err);
         if (!writer->failing) {
@@ -163,7 +182,7 @@ static void *run_thread(void *context) {
             return NULL;
         }
         if (mail != NULL) {
-            do_batch(writer, cut_batch(&mail));
+            do_batch(writer, &mail);
         }
         if (mail == NULL) {
             mail = mailbox_take_all(&writer->mailbox);

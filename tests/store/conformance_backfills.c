@@ -156,7 +156,10 @@ static void a_retry_in_a_backfill_stands_beside_those_of_the_schedule(void **sta
     retry.executions[0].attempt = 2;
     retry.executions[0].backfill_key = backfill.key;
     write.record = &retry;
-    world_write_gives(world, &write, "{\"again\": 1}");
+    world_write(world, &write);
+    struct store_write start = {
+        .kind = STORE_START, .execution_key = retry.executions[0].key, .started_at = {5}};
+    world_write_gives(world, &start, "{\"again\": 1}");
     assert_int_equal(world_get_execution(world, retry.executions[0].key).backfill_key,
                      backfill.key);
     assert_int_equal(get(world, backfill.key).next_slot.us, slot_us + hour_us);
@@ -164,7 +167,7 @@ static void a_retry_in_a_backfill_stands_beside_those_of_the_schedule(void **sta
     uint64_t count[EXECUTION_MISSED + 1];
     struct error err;
     assert_true(store_count_backfill(world->reader, backfill.key, count, &err));
-    assert_int_equal(count[EXECUTION_QUEUED], 1);
+    assert_int_equal(count[EXECUTION_RUNNING], 1);
     assert_int_equal(count[EXECUTION_FAILED], 0);
 }
 

@@ -3,11 +3,15 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+enum { RETRY_MS = 10, RETRY_LIMIT_MS = 5000 };
 
 enum lock_byte { DAEMON_BYTE = 0, MIGRATION_BYTE = 1, RESTORE_BYTE = 2 };
 
@@ -54,13 +58,23 @@ static bool refuse_because_of_daemon(struct store_lock *lock, struct error *err)
                      (long long)pid);
 }
 
+/* A daemon that was killed while it started a worker leaves the lock to that child, until the child has come to its
+ * exec a moment later. */
+static bool is_left_by_a_dead_daemon(const struct store_lock *lock) {
+    int64_t pid = read_pid(lock);
+    return pid > 0 && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
+}
+
 bool store_lock_take_daemon(struct store_lock *lock, struct error *err) {
     struct flock wanted = byte_lock(F_WRLCK, DAEMON_BYTE);
-    if (fcntl(lock->fd, F_OFD_SETLK, &wanted) != 0) {
-        if (errno == EAGAIN || errno == EACCES) {
+    for (int waited_ms = 0; fcntl(lock->fd, F_OFD_SETLK, &wanted) != 0; waited_ms += RETRY_MS) {
+        if (errno != EAGAIN && errno != EACCES) {
+            return error_set_errno(err, ERROR_STORE, errno, "cannot lock the store");
+        }
+        if (waited_ms >= RETRY_LIMIT_MS || !is_left_by_a_dead_daemon(lock)) {
             return refuse_because_of_daemon(lock, err);
         }
-        return error_set_errno(err, ERROR_STORE, errno, "cannot lock the store");
+        nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
     }
     char pid[24];
     int length = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());

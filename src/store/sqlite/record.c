@@ -125,9 +125,10 @@ static void hand_out_parameters(struct store_write *write, const char *parameter
     write->out_parameters = must_strdup(parameters == NULL ? "null" : parameters);
 }
 
-static bool has_active(const struct store_record *record) {
+/* Who waits gets its parameters when it starts: thousands may wait. */
+static bool has_running(const struct store_record *record) {
     for (size_t i = 0; i < record->execution_count; i++) {
-        if (!execution_status_is_final(record->executions[i].status)) {
+        if (record->executions[i].status == EXECUTION_RUNNING) {
             return true;
         }
     }
@@ -166,7 +167,7 @@ static enum store_applied read_ledger(struct store_session *session, struct stor
                                       .last_run = sqlite_time(row, 3),
                                       .last_execution_key = sqlite_integer(row, 4),
                                       .execution_count = (uint64_t)sqlite_integer(row, 6)};
-        if (has_active(write->record) && write->record->parameters == NULL) {
+        if (has_running(write->record) && write->record->parameters == NULL) {
             hand_out_parameters(write, sqlite_text(row, 5, NULL));
         }
     }
@@ -345,7 +346,7 @@ enum store_applied sqlite_apply_record(struct store_session *session, struct sto
     }
     retention_note_chain(&session->retention, write->run_key,
                          ledger.execution_count + record->execution_count);
-    if (has_active(record) && parameters != NULL) {
+    if (has_running(record) && parameters != NULL) {
         free_pointer(&write->out_parameters);
         hand_out_parameters(write, parameters);
     }
@@ -369,7 +370,7 @@ static enum store_applied find_to_start(struct store_session *session, struct st
     if (sqlite_integer(row, 1) != EXECUTION_QUEUED) {
         applied = refuse(write, ERROR_CONFLICT, "the execution is running already");
     } else if (!sqlite_is_null(row, 2)) {
-        applied = refuse(write, ERROR_NOT_FOUND, "the execution's scheduled run was deleted");
+        applied = refuse(write, ERROR_STALE, "the execution's scheduled run was deleted");
     } else {
         *out_run_key = sqlite_integer(row, 0);
         hand_out_parameters(write, sqlite_text(row, 3, NULL));

@@ -250,6 +250,58 @@ static void a_start_that_the_store_could_not_take_is_tried_again(void **state) {
     bed_take(bed_send_cancel(bed, run.key, bed_newest(bed, run.key).key));
 }
 
+static void what_waits_when_its_run_is_deleted_on_disk_has_its_end_in_the_history(void **state) {
+    struct bed *bed = *state;
+    struct run run = bed_minutely(bed, "endless");
+    run.overlap = OVERLAP_QUEUE_ONE;
+    bed_create(bed, run);
+    bed_pass(bed, MINUTE_US);
+    bed_wait_for(bed, run.key, EXECUTION_RUNNING, 1);
+    int64_t first = bed_newest(bed, run.key).key;
+    bed_pass(bed, MINUTE_US);
+    bed_wait_for(bed, run.key, EXECUTION_QUEUED, 1);
+    bed_execute(bed, "UPDATE runs SET deleted_at = 1"); /* the scheduler has not heard of it yet */
+    bed_take(bed_send_cancel(bed, run.key, first));
+    bed_wait_for(bed, run.key, EXECUTION_CANCELLED, 2);
+    assert_non_null(strstr(bed_newest(bed, run.key).error_message, "deleted"));
+}
+
+/* So many of a model that nothing is known of are handed over while one of it runs at the same moment. */
+enum { ROOM_OF_MODEL = PLAN_FIRST_WINDOW };
+
+static struct waiter *fill_room_and_queue_one(struct bed *bed, const struct run *run) {
+    for (size_t i = 0; i < ROOM_OF_MODEL; i++) {
+        assert_true(bed_take(bed_send_trigger(bed, run, NULL, false)).ok);
+    }
+    struct waiter *queued = bed_send_trigger(bed, run, NULL, true);
+    bed_wait_for(bed, run->key, EXECUTION_QUEUED, 1);
+    return queued;
+}
+
+static void what_waits_and_is_gone_from_the_disk_is_told_not_found(void **state) {
+    struct bed *bed = *state;
+    bed_restart(bed, 0);
+    struct run run = bed_minutely(bed, "endless");
+    bed_create(bed, run);
+    struct waiter *queued = fill_room_and_queue_one(bed, &run);
+    bed_wait_for(bed, run.key, EXECUTION_RUNNING, ROOM_OF_MODEL);
+    struct execution *history;
+    size_t count = bed_read_history(bed, run.key, &history);
+    assert_int_equal(count, ROOM_OF_MODEL + 1);
+    int64_t running[ROOM_OF_MODEL];
+    for (size_t i = 0; i < ROOM_OF_MODEL; i++) {
+        running[i] = history[i + 1].key;
+    }
+    bed_execute(bed, "DELETE FROM active WHERE status = 0");
+    for (size_t i = 0; i < ROOM_OF_MODEL; i++) {
+        bed_take(bed_send_cancel(bed, run.key, running[i]));
+    }
+    struct waiter answer = bed_take(queued);
+    assert_false(answer.ok);
+    assert_int_equal(answer.kind, ERROR_NOT_FOUND);
+    bed_restart(bed, 0);
+}
+
 /* --- too much, too late ------------------------------------------------------------------------------ */
 
 static void triggers_are_refused_while_it_stops_and_what_runs_may_end(void **state) {
@@ -353,6 +405,8 @@ int main(void) {
         SCHEDULER_TEST(what_cannot_be_read_at_the_start_is_told_and_starts_nothing),
         SCHEDULER_TEST(a_scheduler_without_descriptors_is_not_made),
         SCHEDULER_TEST(a_start_that_the_store_could_not_take_is_tried_again),
+        SCHEDULER_TEST(what_waits_when_its_run_is_deleted_on_disk_has_its_end_in_the_history),
+        SCHEDULER_TEST(what_waits_and_is_gone_from_the_disk_is_told_not_found),
     };
     log_set_level(LOG_DEBUG); /* that a write failed is told there */
     return cmocka_run_group_tests(tests, bed_setup_models, bed_teardown_models);

@@ -272,6 +272,33 @@ static void a_lock_that_another_has_is_told_by_either_errno(void **state) {
     }
 }
 
+/* The lock of a daemon that was killed is still with the child that it was starting. */
+static void a_lock_that_a_dead_daemon_left_to_its_child_is_waited_for(void **state) {
+    pid_t daemon = fork();
+    assert_true(daemon >= 0);
+    if (daemon == 0) {
+        struct store *taken;
+        struct error err;
+        if (!store_open(&(struct store_options){.location = *state, .exclusive = true}, &taken,
+                        &err)) {
+            _exit(1);
+        }
+        pid_t child = fork();
+        if (child == 0) {
+            usleep(300 * 1000);
+        }
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(daemon, &status, 0), daemon);
+    assert_int_equal(status, 0);
+    struct store *store;
+    struct error err;
+    assert_true(
+        store_open(&(struct store_options){.location = *state, .exclusive = true}, &store, &err));
+    store_close(store);
+}
+
 #define PLACE_TEST(function) cmocka_unit_test_setup_teardown(function, make_place, discard_place)
 
 int main(void) {
@@ -286,6 +313,7 @@ int main(void) {
         PLACE_TEST(who_waited_for_a_migration_does_not_migrate_again),
         PLACE_TEST(a_signal_does_not_end_the_wait_for_a_turn_or_an_answer),
         PLACE_TEST(a_lock_that_another_has_is_told_by_either_errno),
+        PLACE_TEST(a_lock_that_a_dead_daemon_left_to_its_child_is_waited_for),
     };
     return cmocka_run_group_tests_name("store: meanwhile", tests, NULL, NULL);
 }
