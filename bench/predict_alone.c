@@ -68,7 +68,9 @@ static void must_run(OrtStatus *status) {
 static void measure_bare(const char *library, const char *path, const struct signature *signature) {
     const OrtApiBase *base;
     struct error err;
-    must(library_open(library, &base, &err), &err);
+    char *folder = NULL;
+    must(library_open(library, &base, &folder, &err), &err);
+    free(folder);
     api = base->GetApi(ORT_API_VERSION);
     OrtEnv *environment;
     OrtSessionOptions *options;
@@ -191,7 +193,7 @@ int main(int count, char **arguments) {
     must(runtime_open(&(struct runtime_options){.library = library, .session_threads = 1}, &runtime,
                       &err),
          &err);
-    must(runtime_load(runtime, arguments[1], NULL, &model, &err), &err);
+    must(runtime_load(runtime, arguments[1], NULL, NULL, &model, &err), &err);
     measure_bare(library, arguments[1], runtime_signature(model));
     measure_worker(runtime, model);
     measure_document(runtime_signature(model));
