@@ -1,5 +1,6 @@
 #include "failing_calls.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -118,6 +119,15 @@ WRAP(int, eventfd, (unsigned count, int flags), (count, flags), -1)
 WRAP(int, unlink, (const char *name), (name), -1)
 WRAP(int, link, (const char *from, const char *to), (from, to), -1)
 WRAP(int, mkdir, (const char *name, mode_t mode), (name, mode), -1)
+WRAP(int, linkat, (int from, const char *name, int to, const char *new_name, int flags),
+     (from, name, to, new_name, flags), -1)
+WRAP(int, renameat, (int from, const char *name, int to, const char *new_name),
+     (from, name, to, new_name), -1)
+WRAP(ssize_t, copy_file_range,
+     (int from, off64_t *from_at, int to, off64_t *to_at, size_t size, unsigned flags),
+     (from, from_at, to, to_at, size, flags), -1)
+WRAP(DIR *, opendir, (const char *name), (name), NULL)
+WRAP(struct dirent64 *, readdir64, (DIR * folder), (folder), NULL)
 WRAP(int, fstat64, (int fd, struct stat64 *out), (fd, out), -1)
 WRAP(ssize_t, pread64, (int fd, void *bytes, size_t size, off64_t offset),
      (fd, bytes, size, offset), -1)
@@ -139,6 +149,17 @@ int __wrap_open64(const char *name, int flags, ...) {
     return fails("open64", &code) ? -1 : __real_open64(name, flags, mode);
 }
 
+int __real_openat64(int folder, const char *name, int flags, ...);
+int __wrap_openat64(int folder, const char *name, int flags, ...);
+int __wrap_openat64(int folder, const char *name, int flags, ...) {
+    va_list arguments;
+    va_start(arguments, flags);
+    mode_t mode = (flags & O_CREAT) == 0 ? 0 : va_arg(arguments, mode_t);
+    va_end(arguments);
+    int code = 0;
+    return fails("openat64", &code) ? -1 : __real_openat64(folder, name, flags, mode);
+}
+
 int __real_fcntl64(int fd, int command, ...);
 int __wrap_fcntl64(int fd, int command, ...);
 int __wrap_fcntl64(int fd, int command, ...) {
@@ -150,7 +171,14 @@ int __wrap_fcntl64(int fd, int command, ...) {
     return fails("fcntl64", &code) ? -1 : __real_fcntl64(fd, command, argument);
 }
 
-/* Only where it is named: the store's owner waits in it. */
+/* Only where they are named: threads wake each other with them. */
+ssize_t __real_write(int fd, const void *bytes, size_t size);
+ssize_t __wrap_write(int fd, const void *bytes, size_t size);
+ssize_t __wrap_write(int fd, const void *bytes, size_t size) {
+    int code = 0;
+    return atomic_load(&only) != NULL && fails("write", &code) ? -1 : __real_write(fd, bytes, size);
+}
+
 int __real_sem_wait(sem_t *semaphore);
 int __wrap_sem_wait(sem_t *semaphore);
 int __wrap_sem_wait(sem_t *semaphore) {

@@ -1,5 +1,6 @@
 /* The files of large results, where the file system fails: nothing half is left under a name that counts, and the error
  * tells what could not be done. */
+#include "failing_calls.h"
 #include "place.h"
 #include "store/results.h"
 
@@ -15,84 +16,28 @@
 
 #include <cmocka.h>
 
-/* --- calls that fail ------------------------------------------------------------------------------ */
-
-static const char *failing = "";
-static int failing_code;
-static int calls_until_failure;
-
-static bool fails(const char *name) {
-    if (strcmp(failing, name) != 0 || calls_until_failure-- != 0) {
-        return false;
-    }
-    errno = failing_code;
-    return true;
-}
-
-static void fail_call(const char *name, int nth, int code) {
-    failing = name;
-    failing_code = code;
-    calls_until_failure = nth;
-}
-
-/* NOLINTBEGIN(bugprone-reserved-identifier): the linker's names */
-int __real_fsync(int fd);
-int __wrap_fsync(int fd);
-int __wrap_fsync(int fd) { return fails("fsync") ? -1 : __real_fsync(fd); }
-
-ssize_t __real_write(int fd, const void *bytes, size_t size);
-ssize_t __wrap_write(int fd, const void *bytes, size_t size);
-ssize_t __wrap_write(int fd, const void *bytes, size_t size) {
-    return fails("write") ? -1 : __real_write(fd, bytes, size);
-}
-
-int __real_renameat(int from, const char *name, int to, const char *new_name);
-int __wrap_renameat(int from, const char *name, int to, const char *new_name);
-int __wrap_renameat(int from, const char *name, int to, const char *new_name) {
-    return fails("renameat") ? -1 : __real_renameat(from, name, to, new_name);
-}
-
-int __real_linkat(int from, const char *name, int to, const char *new_name, int flags);
-int __wrap_linkat(int from, const char *name, int to, const char *new_name, int flags);
-int __wrap_linkat(int from, const char *name, int to, const char *new_name, int flags) {
-    return fails("linkat") ? -1 : __real_linkat(from, name, to, new_name, flags);
-}
-
-ssize_t __real_copy_file_range(int from, off_t *from_at, int to, off_t *to_at, size_t size,
-                               unsigned flags);
-ssize_t __wrap_copy_file_range(int from, off_t *from_at, int to, off_t *to_at, size_t size,
-                               unsigned flags);
-static int range_code; /* beside the one call that fails: this one, too */
-ssize_t __wrap_copy_file_range(int from, off_t *from_at, int to, off_t *to_at, size_t size,
-                               unsigned flags) {
-    if (range_code != 0) {
-        errno = range_code;
-        return -1;
-    }
-    return __real_copy_file_range(from, from_at, to, to_at, size, flags);
-}
-/* NOLINTEND(bugprone-reserved-identifier) */
-
-/* --- the place ------------------------------------------------------------------------------------ */
-
-enum { BYTES = 200000, KEY = 4711 };
+enum { BYTES = 200000, KEY = 4711, CALLS_MAXIMUM = 100, NAME_BYTES = 400 };
 static char *result;
 
 static int make(void **state) {
     *state = results_folder(place_make());
     result = must_alloc(BYTES);
     memset(result, 'x', BYTES);
-    fail_call("", 0, 0);
-    range_code = 0;
     return 0;
 }
 
 static int discard(void **state) {
-    fail_call("", 0, 0);
+    failing_calls_end();
     results_remove_folder(*state);
     free(*state);
     free(result);
     return 0;
+}
+
+static const char *beside(const char *path, const char *ending, char out[static NAME_BYTES]) {
+    int bytes = snprintf(out, NAME_BYTES, "%s%s", path, ending);
+    assert_in_range(bytes, 1, NAME_BYTES - 1);
+    return out;
 }
 
 static bool is_whole(const char *folder) {
@@ -110,40 +55,62 @@ static bool is_whole(const char *folder) {
     return same;
 }
 
+static bool is_there(const char *folder) {
+    char name[NAME_BYTES];
+    return access(beside(folder, "/0000000000001267.json", name), F_OK) == 0;
+}
+
+static bool part_is_there(const char *folder) {
+    char name[NAME_BYTES];
+    return access(beside(folder, "/0000000000001267.json.part", name), F_OK) == 0;
+}
+
+static void make_file(const char *name) {
+    int fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+}
+
 /* --- the tests ------------------------------------------------------------------------------------ */
 
-static void a_file_that_cannot_be_written_whole_is_not_there(void **state) {
-    static const struct {
-        const char *name;
-        int nth, code;
-    } cases[] = {{"write", 0, ENOSPC}, {"fsync", 0, EIO}, {"fsync", 1, EIO}, {"renameat", 0, EIO}};
+static void a_file_is_written_whole_or_not_at_all(void **state) {
     struct error err;
-    for (size_t i = 0; i < COUNT_OF(cases); i++) {
-        fail_call(cases[i].name, cases[i].nth, cases[i].code);
-        assert_false(results_write(*state, KEY, result, BYTES, &err));
-        assert_int_equal(err.kind, ERROR_STORE);
-        assert_true(calls_until_failure < 0); /* it has failed */
-        /* Where only its name is not on disk yet it may be there: nothing will refer to it. */
-        assert_true(cases[i].nth > 0 || !is_whole(*state));
-        results_remove(*state, KEY);
+    bool failed = true;
+    for (int calls = 0; failed && calls < CALLS_MAXIMUM; calls++) {
+        results_remove_folder(*state);
+        failing_calls_begin(calls);
+        bool ok = results_write(*state, KEY, result, BYTES, &err);
+        failed = failing_calls_end();
+        assert_int_equal(ok, !failed);
+        assert_true(ok || err.kind == ERROR_STORE);
+        assert_int_equal(is_there(*state), is_whole(*state));
+        assert_false(part_is_there(*state));
     }
-    fail_call("write", 0, EINTR); /* is no failure */
+    assert_false(failed);
+    failing_calls_begin_of("write", 1, ENOSPC);
+    assert_false(results_write(*state, KEY + 1, result, BYTES, &err));
+    assert_true(failing_calls_end());
+    assert_non_null(strstr(err.message, strerror(ENOSPC)));
+    failing_calls_begin_of("write", 1, EINTR); /* is no failure */
     assert_true(results_write(*state, KEY, result, BYTES, &err));
+    assert_true(failing_calls_end());
     assert_true(is_whole(*state));
+    results_remove(*state, KEY + 1);
 }
 
 static void a_folder_that_cannot_be_made_is_told(void **state) {
     struct error err;
-    char missing[400];
-    snprintf(missing, sizeof missing, "%s/not/there", (const char *)*state);
+    char missing[NAME_BYTES];
+    beside(*state, "/not/there", missing);
     assert_false(results_write(missing, KEY, result, BYTES, &err));
     assert_int_equal(err.kind, ERROR_STORE);
-    int fd = open(*state, O_WRONLY | O_CREAT | O_CLOEXEC, 0600); /* a file is in its place */
-    assert_true(fd >= 0);
-    close(fd);
+    make_file(*state); /* a file is in its place */
     assert_false(results_write(*state, KEY, result, BYTES, &err));
     assert_false(results_copy("/", *state, &err));
+    assert_false(results_copy(missing, "/", &err));
     assert_false(results_sweep(*state, NULL, NULL, &err));
+    assert_int_equal(err.kind, ERROR_STORE);
+    results_remove_folder(*state);
     assert_int_equal(unlink(*state), 0);
 }
 
@@ -151,23 +118,104 @@ static void what_is_no_file_is_no_result(void **state) {
     struct error err;
     int file;
     uint64_t size_bytes;
+    char name[NAME_BYTES];
     assert_true(results_write(*state, KEY, result, BYTES, &err));
     results_remove(*state, KEY);
     assert_false(results_open(*state, KEY, &file, &size_bytes, &err));
+    assert_int_equal(err.kind, ERROR_NOT_FOUND);
     results_remove("/nowhere", KEY);
     assert_false(results_open("/nowhere", KEY, &file, &size_bytes, &err));
+    assert_int_equal(mkdir(beside(*state, "/0000000000001267.json", name), 0700), 0);
+    assert_false(results_open(*state, KEY, &file, &size_bytes, &err));
+    assert_int_equal(err.kind, ERROR_STORE);
+    assert_int_equal(rmdir(name), 0);
+}
+
+static void a_file_that_cannot_be_opened_is_told(void **state) {
+    struct error err;
+    assert_true(results_write(*state, KEY, result, BYTES, &err));
+    bool failed = true;
+    for (int calls = 0; failed && calls < CALLS_MAXIMUM; calls++) {
+        int file = -1;
+        uint64_t size_bytes;
+        failing_calls_begin(calls);
+        bool ok = results_open(*state, KEY, &file, &size_bytes, &err);
+        failed = failing_calls_end();
+        assert_int_equal(ok, !failed);
+        if (ok) {
+            close(file);
+        } else {
+            assert_int_equal(err.kind, ERROR_STORE); /* and not as if it were gone */
+        }
+    }
+    assert_false(failed);
+}
+
+static bool want_all(void *context, int64_t execution_key) {
+    (void)execution_key;
+    *(int *)context += 1;
+    return true;
+}
+
+static void a_sweep_leaves_what_is_not_the_stores(void **state) {
+    static const char *const others[] = {"/notes", "/notes.txt", "/0000000000001267.txt"};
+    struct error err;
+    char name[NAME_BYTES];
+    int asked_count = 0;
+    assert_true(results_write(*state, KEY, result, BYTES, &err));
+    make_file(
+        beside(*state, "/0000000000001267.json.part", name)); /* of a daemon that was killed */
+    for (size_t i = 0; i < COUNT_OF(others); i++) {
+        make_file(beside(*state, others[i], name));
+    }
+    assert_true(results_sweep(*state, want_all, &asked_count, &err));
+    assert_int_equal(asked_count, 1);
+    assert_false(part_is_there(*state));
+    assert_true(is_whole(*state));
+    results_remove_folder(*state);
+    for (size_t i = 0; i < COUNT_OF(others); i++) {
+        assert_int_equal(unlink(beside(*state, others[i], name)), 0);
+    }
+}
+
+/* What a file system cannot do: links, and to copy a range (0: it can). The first piece is not written then, either,
+ * where the disk is full. */
+static int range_code;
+static bool disk_is_full;
+
+static void begin_write_failure(void *context) {
+    (void)context;
+    failing_calls_begin_of("write", 1, ENOSPC);
+}
+
+static void begin_range_failures(void *context) {
+    (void)context;
+    if (range_code != 0) {
+        failing_calls_begin_of("copy_file_range", 1, range_code);
+    }
+    if (disk_is_full) {
+        failing_calls_act_before("write", begin_write_failure, NULL);
+    }
+}
+
+static void begin_without_links(int code, bool full) {
+    range_code = code;
+    disk_is_full = full;
+    failing_calls_begin_of("linkat", 1, EXDEV);
+    failing_calls_act_before("fstat64", begin_range_failures,
+                             NULL); /* of the file that is copied */
 }
 
 static void a_copy_is_whole_also_where_there_are_no_links(void **state) {
     static const int range_codes[] = {0, EXDEV, EINVAL, ENOSYS};
-    char to[400];
-    snprintf(to, sizeof to, "%s.copy", (const char *)*state);
+    char to[NAME_BYTES];
     struct error err;
+    beside(*state, ".copy", to);
     assert_true(results_write(*state, KEY, result, BYTES, &err));
     for (size_t i = 0; i < COUNT_OF(range_codes); i++) {
-        range_code = range_codes[i];
-        fail_call("linkat", 0, EXDEV);
+        begin_without_links(range_codes[i], false);
         assert_true(results_copy(*state, to, &err));
+        assert_true(failing_calls_end());
         assert_true(is_whole(to));
         assert_true(results_copy(*state, to, &err)); /* again: it is there */
         results_remove_folder(to);
@@ -175,27 +223,56 @@ static void a_copy_is_whole_also_where_there_are_no_links(void **state) {
 }
 
 static void a_copy_that_fails_is_told_and_not_there(void **state) {
-    char to[400];
-    snprintf(to, sizeof to, "%s.copy", (const char *)*state);
+    char to[NAME_BYTES];
     struct error err;
+    beside(*state, ".copy", to);
     assert_true(results_write(*state, KEY, result, BYTES, &err));
     assert_true(results_copy("/nowhere/at/all", to, &err)); /* nothing to copy */
-    range_code = EIO;
-    fail_call("linkat", 0, EXDEV);
-    assert_false(results_copy(*state, to, &err));
-    assert_false(is_whole(to));
+    static const int range_codes[] = {EIO, EXDEV};
+    for (size_t i = 0; i < COUNT_OF(range_codes); i++) {
+        begin_without_links(range_codes[i], range_codes[i] == EXDEV);
+        assert_false(results_copy(*state, to, &err));
+        assert_true(failing_calls_end());
+        assert_false(is_there(to));
+    }
     results_remove_folder(to);
+}
+
+/* With links and without: the call that fails is any. */
+static void a_copy_survives_every_call_that_fails(void **state) {
+    char to[NAME_BYTES];
+    struct error err;
+    beside(*state, ".copy", to);
+    assert_true(results_write(*state, KEY, result, BYTES, &err));
+    for (int count = 1; count <= 4;
+         count++) { /* the link that fails, and what is tried in its place */
+        bool failed = true;
+        for (int calls = 0; failed && calls < CALLS_MAXIMUM; calls++) {
+            failing_calls_begin_many(calls, count, EIO);
+            bool ok = results_copy(*state, to, &err);
+            failed = failing_calls_end();
+            assert_true(ok || failed);
+            assert_true(!ok || is_whole(to));
+            assert_true(ok || err.kind == ERROR_STORE);
+            assert_int_equal(is_there(to), is_whole(to));
+            results_remove_folder(to);
+        }
+        assert_false(failed);
+    }
 }
 
 #define FILES_TEST(function) cmocka_unit_test_setup_teardown(function, make, discard)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        FILES_TEST(a_file_that_cannot_be_written_whole_is_not_there),
+        FILES_TEST(a_file_is_written_whole_or_not_at_all),
         FILES_TEST(a_folder_that_cannot_be_made_is_told),
         FILES_TEST(what_is_no_file_is_no_result),
+        FILES_TEST(a_file_that_cannot_be_opened_is_told),
+        FILES_TEST(a_sweep_leaves_what_is_not_the_stores),
         FILES_TEST(a_copy_is_whole_also_where_there_are_no_links),
         FILES_TEST(a_copy_that_fails_is_told_and_not_there),
+        FILES_TEST(a_copy_survives_every_call_that_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,9 +1,11 @@
 /* Results that are too large for the store's tables: in files beside it, as durable as the records that name them. */
 #include "../../store/world.h"
+#include "failing_calls.h"
 #include "place.h"
 #include "store/results.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +17,7 @@
 
 #include <cmocka.h>
 
-enum { INLINE_BYTES = 1000, LARGE_BYTES = 2000 };
+enum { INLINE_BYTES = 1000, LARGE_BYTES = 2000, CALLS_MAXIMUM = 1000 };
 
 struct place {
     const char *location;
@@ -300,6 +302,111 @@ static void a_backup_brings_the_files_and_a_restore_takes_them(void **state) {
     free(large);
 }
 
+static bool has_execution(struct world *world, int64_t key) {
+    struct execution execution;
+    const char *parameters;
+    struct error err;
+    return store_get_execution(world->reader, key, &world->arena, &execution, &parameters, &err);
+}
+
+/* At each call that fails, and where all after it fail: what is there is whole, with the files that belong to it. */
+static void a_backup_with_files_survives_every_call_that_fails(void **state) {
+    struct place *place = *state;
+    struct world *world = open_world(place, 0);
+    char *large = make_result(LARGE_BYTES, 'b');
+    char backup[512];
+    snprintf(backup, sizeof backup, "%s.backup", place->location);
+    char *backup_folder = results_folder(backup);
+    finish(world, world_create_run(world), large);
+    bool failed = true;
+    for (int calls = 0; failed && calls < CALLS_MAXIMUM; calls++) {
+        struct error err;
+        failing_calls_begin(calls);
+        bool ok = store_backup(place->location, backup, NULL, &err);
+        failed = failing_calls_end();
+        assert_true(ok || failed);
+        bool is_there = access(backup, F_OK) == 0;
+        assert_true(is_there || !ok);
+        assert_true(!is_there || count_files(backup_folder) == 1);
+        unlink(backup);
+        results_remove_folder(backup_folder);
+    }
+    assert_false(failed);
+    world_close(world);
+    free(backup_folder);
+    free(large);
+}
+
+static void restore_fails_at_each_call(struct place *place, int count) {
+    char *large = make_result(LARGE_BYTES, 'c');
+    char backup[512];
+    snprintf(backup, sizeof backup, "%s.backup", place->location);
+    struct world *world = open_world(place, 0);
+    struct error err;
+    int64_t run_key = world_create_run(world);
+    int64_t key = finish(world, run_key, large);
+    assert_true(store_backup(place->location, backup, NULL, &err));
+    world_close(world);
+    bool failed = true;
+    for (int calls = 0; failed && calls < CALLS_MAXIMUM; calls++) {
+        world = open_world(place, 0);
+        world->now_us += (calls + 60) * US_PER_SECOND; /* each time another slot */
+        int64_t later_key = finish(world, run_key, large);
+        world_close(world);
+        failing_calls_begin_many(calls, count, EIO);
+        bool ok = store_stage_restore(place->location, backup, NULL, &err) &&
+                  store_finish_restore(place->location, &err);
+        failed = failing_calls_end();
+        assert_true(ok || failed);
+        world = open_world(place, 0); /* goes on with what was decided */
+        bool is_restored = !has_execution(world, later_key);
+        assert_true(is_restored || !ok);
+        assert_in_file(world, key, large);
+        if (!is_restored) {
+            assert_in_file(world, later_key, large);
+        }
+        world_close(world);
+    }
+    assert_false(failed);
+    char *backup_folder = results_folder(backup);
+    unlink(backup);
+    results_remove_folder(backup_folder);
+    free(backup_folder);
+    free(large);
+}
+
+static void a_restore_with_files_is_the_one_or_the_other_whatever_fails(void **state) {
+    restore_fails_at_each_call(*state, 1);
+    restore_fails_at_each_call(*state, FAILING_CALLS_ALL);
+}
+
+static void a_start_at_which_any_call_fails_removes_no_file_that_is_referred_to(void **state) {
+    struct place *place = *state;
+    struct world *world = open_world(place, 0);
+    char *large = make_result(LARGE_BYTES, 's');
+    int64_t key = finish(world, world_create_run(world), large);
+    world_close(world);
+    for (int count = 1; count <= 2; count++) {
+        bool failed = true;
+        for (int calls = 0; failed && calls < CALLS_MAXIMUM; calls++) {
+            struct store_options options = {.location = place->location, .exclusive = true};
+            struct store *store = NULL;
+            struct error err;
+            failing_calls_begin_many(calls, count, EIO);
+            bool ok = store_open(&options, &store, &err);
+            failed = failing_calls_end();
+            assert_true(ok || failed);
+            store_close(store);
+            assert_int_equal(count_files(place->folder), 1);
+        }
+        assert_false(failed);
+    }
+    world = open_world(place, 0);
+    assert_in_file(world, key, large);
+    world_close(world);
+    free(large);
+}
+
 #define PLACE_TEST(function) cmocka_unit_test_setup_teardown(function, make_place, discard_place)
 
 int main(void) {
@@ -311,6 +418,9 @@ int main(void) {
         PLACE_TEST(files_go_with_their_executions_and_not_before),
         PLACE_TEST(files_count_for_the_bound_in_bytes),
         PLACE_TEST(a_backup_brings_the_files_and_a_restore_takes_them),
+        PLACE_TEST(a_backup_with_files_survives_every_call_that_fails),
+        PLACE_TEST(a_restore_with_files_is_the_one_or_the_other_whatever_fails),
+        PLACE_TEST(a_start_at_which_any_call_fails_removes_no_file_that_is_referred_to),
     };
     return cmocka_run_group_tests_name("store: results", tests, NULL, NULL);
 }
