@@ -163,7 +163,7 @@ static void a_step_of_the_clock_forward_is_downtime(void **state) {
     (void)state;
     struct world *world = world_minutely(OVERLAP_SKIP, CATCHUP_NONE);
     world->now = time_at("2027-01-01T05:00:30Z");
-    plan_clock_stepped(&world->plan, 5 * 3600 * US_PER_SECOND, world->now);
+    plan_clock_stepped(&world->plan, INT64_C(5) * 3600 * US_PER_SECOND, world->now);
     world_turn_to(world, world->now);
     assert_int_equal(world->ledger_count, 1);
     assert_int_equal(world->ledger[0].missed_count, 300);

@@ -350,7 +350,7 @@ static void restore_fails_at_each_call(struct place *place, int count) {
     bool failed = true;
     for (int calls = 0; failed && calls < CALLS_MAXIMUM; calls++) {
         world = open_world(place, 0);
-        world->now_us += (calls + 60) * US_PER_SECOND; /* each time another slot */
+        world->now_us += INT64_C(60) * (calls + 1) * US_PER_SECOND; /* each time another slot */
         int64_t later_key = finish(world, run_key, large);
         world_close(world);
         failing_calls_begin_many(calls, count, EIO);
