@@ -16,7 +16,7 @@ static void show(const struct text *answer, char out[static SHOWN_BYTES + 1]) {
         unsigned char byte = (unsigned char)answer->data[i];
         bool is_space = byte <= ' ' || byte == 0x7f;
         if (!is_space) {
-            out[used++] = byte < 0x80 ? (char)byte : '?';
+            out[used++] = (char)(byte < 0x80 ? byte : '?');
         } else if (used > 0 && out[used - 1] != ' ') {
             out[used++] = ' ';
         }

@@ -286,7 +286,7 @@ static void end_all(struct remote_executor *executor, uint64_t only_id, enum err
     for (struct list_node *node = executor->transfers.next; node != &executor->transfers;
          node = next) {
         struct transfer *transfer = CONTAINER_OF(node, struct transfer, node);
-        next = node->next;
+        next = node->next; // NOLINT(clang-analyzer-unix.Malloc): one that is freed is in no list
         if (only_id == 0 || transfer->job->id == only_id) {
             struct error err;
             error_set(&err, kind, "%s", message);
