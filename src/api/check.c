@@ -1,6 +1,7 @@
 #include "api/check.h"
 
 #include "clock/zone.h"
+#include "model/openai.h"
 #include "model/tensor.h"
 
 #include <string.h>
@@ -47,7 +48,11 @@ bool check_find_model(struct call *call, const char *name, uint32_t version,
     return true;
 }
 
-bool check_fit(const struct model_version *version, yyjson_val *parameters, struct error *err) {
+bool check_fit(const struct model *model, const struct model_version *version,
+               yyjson_val *parameters, struct error *err) {
+    if (model->settings.backend == MODEL_BACKEND_OPENAI) {
+        return openai_append_body(model, parameters, &(struct openai_origin){0}, NULL, err);
+    }
     return !version->has_signature ||
            tensors_from_json(&version->signature, parameters, NULL, NULL, err);
 }
@@ -66,7 +71,7 @@ bool check_model(struct call *call, const char *name, uint32_t version, yyjson_v
         }
         return false;
     }
-    bool ok = check_fit(found, parameters, err);
+    bool ok = check_fit(model, found, parameters, err);
     model_snapshot_unref(snapshot);
     return ok;
 }

@@ -17,8 +17,8 @@ MUST_CHECK bool check_find_model(struct call *call, const char *name, uint32_t v
                                  const struct model_version **out_version, struct error *err);
 
 /* Whether the parameters (NULL: none) fit the model; any do where its signature is not known. */
-MUST_CHECK bool check_fit(const struct model_version *version, yyjson_val *parameters,
-                          struct error *err);
+MUST_CHECK bool check_fit(const struct model *model, const struct model_version *version,
+                          yyjson_val *parameters, struct error *err);
 
 /* Whether the model is there and loads, and the parameters (NULL: none) fit its signature. Where a scheduled run
  * asks, a model that does not load is as wrong as an unknown one: it is no use to try again. */

@@ -105,7 +105,8 @@ bool predict_begin(struct prediction *prediction, struct call *call,
             err->kind == ERROR_UNKNOWN_MODEL && strcmp(err->field, "model_version") != 0;
         return is_unknown ? predict_no_model(question->model_name, err) : false;
     }
-    if (!check_fit(version, question->parameters, err) || !count_prediction(call->api, err)) {
+    if (!check_fit(model, version, question->parameters, err) ||
+        !count_prediction(call->api, err)) {
         model_snapshot_unref(snapshot);
         return false;
     }

@@ -116,6 +116,7 @@ static bool start_models(struct daemon *daemon, struct error *err) {
     }
     options.executors[MODEL_BACKEND_HTTP] = remote_executor_interface(daemon->remote);
     options.executors[MODEL_BACKEND_OPENINFERENCE] = remote_executor_interface(daemon->remote);
+    options.executors[MODEL_BACKEND_OPENAI] = remote_executor_interface(daemon->remote);
     options.executors[MODEL_BACKEND_PROCESS] = process_executor_interface(daemon->commands);
     if (!dispatcher_new(&options, &daemon->dispatcher, err)) {
         return false;

@@ -31,17 +31,29 @@ struct http_header {
     const char *value; /* "${secret:NAME}" in it stands for a secret (remote/secret.h) */
 };
 
-/* A model on another server, of backend http or openinference. */
+/* What is asked of an OpenAI-compatible server (model/openai.h). */
+enum openai_task { OPENAI_CHAT, OPENAI_EMBEDDINGS };
+
+struct openai_settings {
+    enum openai_task task;
+    const char *prompt;  /* NULL: parameters must have one */
+    const char *system;  /* NULL: none */
+    const char *options; /* a JSON object of what is sent besides, or NULL */
+};
+
+/* A model on another server, of backend http, openinference or openai. */
 struct http_settings {
-    const char *url;         /* of backend openinference: without /v2/… */
+    const char *url;         /* of openinference without /v2/…, of openai without /chat/… */
     const char *unix_socket; /* NULL: over TCP */
     const char *ca_file;     /* NULL: what the system trusts */
     const char *method;
     const struct http_header *headers;
     size_t header_count;
-    const char *body;           /* JSON text, a template (remote/request.h) */
-    const char *result_pointer; /* RFC 6901 */
-    const char *served_name;    /* of backend openinference: NULL is the model's own name */
+    const char *body;               /* JSON text, a template (remote/request.h) */
+    const char *result_pointer;     /* RFC 6901 */
+    const char *required_pointer;   /* what an answer must have besides; "" */
+    const char *served_name;        /* of openinference and openai: NULL is the model's own name */
+    struct openai_settings *openai; /* of backend openai, else NULL */
     const uint16_t *retryable_statuses;
     size_t retryable_status_count;
     struct duration connect_timeout;
@@ -74,7 +86,7 @@ struct model_settings {
     uint32_t max_concurrency;         /* 0: no bound of its own */
     struct duration timeout;          /* 0: the run's alone decides */
     struct process_settings *process; /* of backend process, else NULL */
-    struct http_settings *http;       /* of backends http and openinference, else NULL */
+    struct http_settings *http;       /* of backends http, openinference and openai, else NULL */
 };
 
 /* As it is written in model.json: "onnx". */

@@ -100,7 +100,8 @@ static const struct settings_key common_keys[] = {
 /* --- backends ------------------------------------------------------------------------------------ */
 
 static const struct settings_backend *const backends[] = {
-    &settings_of_onnx, &settings_of_http, &settings_of_openinference, &settings_of_process};
+    &settings_of_onnx, &settings_of_http, &settings_of_openinference, &settings_of_openai,
+    &settings_of_process};
 
 enum { KEYS_MAXIMUM = 64, KNOWN_BYTES_MAXIMUM = 4096 };
 
@@ -134,14 +135,26 @@ static bool find_backend(yyjson_val *value, const struct settings_backend **out_
                      yyjson_get_str(value), text_string(&known));
 }
 
-/* The key's number among the common ones and then the backend's. */
+static size_t count_keys(const struct settings_backend *backend) {
+    return COUNT_OF(common_keys) + backend->shared_key_count + backend->key_count;
+}
+
+static const struct settings_key *key_at(const struct settings_backend *backend, size_t number) {
+    if (number < COUNT_OF(common_keys)) {
+        return &common_keys[number];
+    }
+    number -= COUNT_OF(common_keys);
+    return number < backend->shared_key_count ? &backend->shared_keys[number]
+                                              : &backend->keys[number - backend->shared_key_count];
+}
+
+/* The key's number among the common ones, the shared ones and then the backend's. */
 static bool find_key(const struct settings_backend *backend, yyjson_val *name,
                      const struct settings_key **out_key, size_t *out_number, struct error *err) {
     struct text known CLEANUP(text_fini);
     text_init(&known, KNOWN_BYTES_MAXIMUM);
-    for (size_t i = 0; i < COUNT_OF(common_keys) + backend->key_count; i++) {
-        const struct settings_key *key =
-            i < COUNT_OF(common_keys) ? &common_keys[i] : &backend->keys[i - COUNT_OF(common_keys)];
+    for (size_t i = 0; i < count_keys(backend); i++) {
+        const struct settings_key *key = key_at(backend, i);
         if (yyjson_equals_str(name, key->name)) {
             *out_key = key;
             *out_number = i;
@@ -157,7 +170,7 @@ static bool find_key(const struct settings_backend *backend, yyjson_val *name,
 static bool read_keys(yyjson_val *object, const struct settings_backend *backend,
                       struct settings_reading *reading, struct error *err) {
     bool seen[KEYS_MAXIMUM] = {false};
-    ASSERT(COUNT_OF(common_keys) + backend->key_count <= KEYS_MAXIMUM);
+    ASSERT(count_keys(backend) <= KEYS_MAXIMUM);
     size_t index;
     size_t count;
     yyjson_val *name;

@@ -119,7 +119,7 @@ static bool read_body(yyjson_val *value, struct settings_reading *reading, struc
     return true;
 }
 
-static bool read_result(yyjson_val *value, struct settings_reading *reading, struct error *err) {
+bool settings_read_result(yyjson_val *value, struct settings_reading *reading, struct error *err) {
     const char *pointer;
     if (!settings_read_string("result", value, reading->arena, &pointer, err)) {
         return false;
@@ -188,18 +188,19 @@ static bool read_answer_limit(yyjson_val *value, struct settings_reading *readin
                                  &reading->settings->http->answer_bytes_maximum, err);
 }
 
-static bool read_served_name(yyjson_val *value, struct settings_reading *reading,
-                             struct error *err) {
+bool settings_read_served_name(yyjson_val *value, struct settings_reading *reading,
+                               struct error *err) {
     return settings_read_string("model", value, reading->arena,
                                 &reading->settings->http->served_name, err);
 }
 
-static void begin(struct settings_reading *reading) {
+void settings_begin_server(struct settings_reading *reading) {
     struct http_settings *http = arena_alloc_zeroed(reading->arena, sizeof *http);
     *http = (struct http_settings){
         .method = "POST",
         .body = "\"$parameters\"",
         .result_pointer = "",
+        .required_pointer = "",
         .retryable_statuses = default_retryable,
         .retryable_status_count = COUNT_OF(default_retryable),
         .connect_timeout = {CONNECT_TIMEOUT_S * US_PER_SECOND},
@@ -208,52 +209,50 @@ static void begin(struct settings_reading *reading) {
     reading->settings->http = http;
 }
 
-static bool finish(struct settings_reading *reading, struct error *err) {
+bool settings_finish_server(struct settings_reading *reading, struct error *err) {
     return reading->settings->http->url != NULL ||
            error_set(err, ERROR_INVALID,
                      "model.json: url is missing, such as \"http://127.0.0.1:8000/predict\"");
 }
 
-static const struct settings_key http_keys[] = {
+const struct settings_key settings_server_keys[SETTINGS_SERVER_KEY_COUNT] = {
     {"url", read_url},
-    {"method", read_method},
     {"headers", read_headers},
-    {"body", read_body},
-    {"result", read_result},
     {"retryable_statuses", read_statuses},
     {"unix_socket", read_unix_socket},
     {"ca_file", read_ca_file},
     {"connect_timeout", read_connect_timeout},
     {"answer_limit", read_answer_limit},
+};
+
+static const struct settings_key http_keys[] = {
+    {"method", read_method},
+    {"body", read_body},
+    {"result", settings_read_result},
 };
 
 static const struct settings_key openinference_keys[] = {
-    {"url", read_url},
-    {"model", read_served_name},
-    {"headers", read_headers},
-    {"retryable_statuses", read_statuses},
-    {"unix_socket", read_unix_socket},
-    {"ca_file", read_ca_file},
-    {"connect_timeout", read_connect_timeout},
-    {"answer_limit", read_answer_limit},
+    {"model", settings_read_served_name},
 };
-
-enum { REMOTE_CONCURRENCY = 16 };
 
 const struct settings_backend settings_of_http = {
     .backend = MODEL_BACKEND_HTTP,
-    .max_concurrency = REMOTE_CONCURRENCY,
+    .max_concurrency = SETTINGS_SERVER_CONCURRENCY,
     .keys = http_keys,
     .key_count = COUNT_OF(http_keys),
-    .begin = begin,
-    .finish = finish,
+    .shared_keys = settings_server_keys,
+    .shared_key_count = SETTINGS_SERVER_KEY_COUNT,
+    .begin = settings_begin_server,
+    .finish = settings_finish_server,
 };
 
 const struct settings_backend settings_of_openinference = {
     .backend = MODEL_BACKEND_OPENINFERENCE,
-    .max_concurrency = REMOTE_CONCURRENCY,
+    .max_concurrency = SETTINGS_SERVER_CONCURRENCY,
     .keys = openinference_keys,
     .key_count = COUNT_OF(openinference_keys),
-    .begin = begin,
-    .finish = finish,
+    .shared_keys = settings_server_keys,
+    .shared_key_count = SETTINGS_SERVER_KEY_COUNT,
+    .begin = settings_begin_server,
+    .finish = settings_finish_server,
 };

@@ -37,6 +37,14 @@ static bool refuse_status(const struct http_settings *settings, long status,
                      shown);
 }
 
+static bool lacks(const char *pointer, const struct text *answer, struct error *err) {
+    char shown[SHOWN_BYTES + 1];
+    show(answer, shown);
+    return error_set(err, ERROR_MODEL_FAILED,
+                     "what the model's server answered has nothing at '%.100s': %s", pointer,
+                     shown);
+}
+
 static void free_document(yyjson_doc **document) { yyjson_doc_free(*document); }
 
 bool answer_read(const struct http_settings *settings, long status, struct text *answer,
@@ -59,6 +67,9 @@ bool answer_read(const struct http_settings *settings, long status, struct text 
                          reason.msg, reason.pos + 1, shown);
     }
     yyjson_val *root = yyjson_doc_get_root(document);
+    if (yyjson_ptr_get(root, settings->required_pointer) == NULL) {
+        return lacks(settings->required_pointer, answer, err);
+    }
     if (*settings->result_pointer == '\0') {
         *out_result_bytes = answer->size_bytes;
         *out_result = text_take(answer);
@@ -66,9 +77,7 @@ bool answer_read(const struct http_settings *settings, long status, struct text 
     }
     yyjson_val *result = yyjson_ptr_get(root, settings->result_pointer);
     if (result == NULL) {
-        return error_set(err, ERROR_MODEL_FAILED,
-                         "what the model's server answered has nothing at '%.100s'",
-                         settings->result_pointer);
+        return lacks(settings->result_pointer, answer, err);
     }
     *out_result = yyjson_val_write(result, YYJSON_WRITE_NOFLAG, out_result_bytes);
     ASSERT(*out_result != NULL);

@@ -251,7 +251,9 @@ static bool prepare(struct remote_executor *executor, struct transfer *transfer,
     text_init(&transfer->body, BODY_BYTES_MAXIMUM);
     text_init(&transfer->answer, transfer->model->settings.http->answer_bytes_maximum);
     request_append_url(transfer->model, &url);
-    request_append_body(transfer->model->settings.http->body, transfer->job, &transfer->body);
+    if (!request_make_body(transfer->model, transfer->job, &transfer->body, err)) {
+        return false;
+    }
     if (!text_ok(&url) || !text_ok(&transfer->body)) {
         return error_set(err, ERROR_MODEL_FAILED, "the request would be too large");
     }

@@ -1,4 +1,4 @@
-/* The executor of models on other servers: backends http and openinference (model/settings.h: struct http_settings).
+/* The executor of models on other servers: backends http, openinference and openai (model/settings.h: struct http_settings).
  *
  * Each execution is one request, with the header fields Content-Type, Accept, and, where there is a record of it,
  * Idempotency-Key (the execution's id) and traceparent; connections are kept and used again, HTTP/2 over TLS where the

@@ -1,6 +1,7 @@
 #include "remote/request.h"
 
 #include "base/identity.h"
+#include "model/openai.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -87,6 +88,46 @@ void request_append_body(const char *template_text, const struct dispatch_job *j
     }
 }
 
+/* NULL where there is none. */
+static const char *format_id(int64_t key, uint64_t store_tag, char out[static UUID_TEXT_BYTES]) {
+    if (key == 0) {
+        return NULL;
+    }
+    identity_format(key, store_tag, out);
+    return out;
+}
+
+static void free_document(yyjson_doc **document) { yyjson_doc_free(*document); }
+
+static bool append_openai_body(const struct model *model, const struct dispatch_job *job,
+                               struct text *out, struct error *err) {
+    char execution_id[UUID_TEXT_BYTES];
+    char run_id[UUID_TEXT_BYTES];
+    char scheduled_for[RFC3339_BYTES];
+    struct openai_origin origin = {
+        .execution_id = format_id(job->execution_key, job->origin.store_tag, execution_id),
+        .run_id = format_id(job->origin.run_key, job->origin.store_tag, run_id),
+    };
+    if (job->execution_key != 0 && !wall_time_is_none(job->origin.scheduled_for)) {
+        wall_time_format(job->origin.scheduled_for, scheduled_for);
+        origin.scheduled_for = scheduled_for;
+    }
+    /* Without YYJSON_READ_INSITU the text is only read; the signature is older than const. */
+    yyjson_doc *parameters CLEANUP(free_document) =
+        yyjson_read_opts((char *)(uintptr_t)job->parameters, job->parameters_bytes,
+                         YYJSON_READ_NUMBER_AS_RAW, NULL, NULL);
+    return openai_append_body(model, yyjson_doc_get_root(parameters), &origin, out, err);
+}
+
+bool request_make_body(const struct model *model, const struct dispatch_job *job, struct text *out,
+                       struct error *err) {
+    if (model->settings.backend == MODEL_BACKEND_OPENAI) {
+        return append_openai_body(model, job, out, err);
+    }
+    request_append_body(model->settings.http->body, job, out);
+    return true;
+}
+
 /* --- the address --------------------------------------------------------------------------------- */
 
 static void append_escaped(const char *string, struct text *out) {
@@ -99,8 +140,24 @@ static void append_escaped(const char *string, struct text *out) {
     }
 }
 
+/* What follows a question mark stays behind the path: some services want a version there. */
+static void append_openai_url(const struct http_settings *settings, struct text *out) {
+    size_t path_bytes = strcspn(settings->url, "?#");
+    size_t length = path_bytes;
+    while (settings->url[length - 1] == '/') {
+        length--;
+    }
+    text_append_bytes(out, settings->url, length);
+    text_append(out, settings->openai->task == OPENAI_CHAT ? "/chat/completions" : "/embeddings");
+    text_append(out, settings->url + path_bytes);
+}
+
 void request_append_url(const struct model *model, struct text *out) {
     const struct http_settings *settings = model->settings.http;
+    if (model->settings.backend == MODEL_BACKEND_OPENAI) {
+        append_openai_url(settings, out);
+        return;
+    }
     if (model->settings.backend != MODEL_BACKEND_OPENINFERENCE) {
         text_append(out, settings->url);
         return;

@@ -6,12 +6,17 @@
 #include "base/text.h"
 #include "dispatch/dispatch.h"
 
-/* Appends the body: the template in which each string "$parameters", "$scheduled_for", "$execution_id" and "$run_id" is
+/* Appends the body by the model's backend. ERROR_INVALID_PARAMETERS: they do not fit it. */
+MUST_CHECK bool request_make_body(const struct model *model, const struct dispatch_job *job,
+                                  struct text *out, struct error *err);
+
+/* Appends the body of backend http: the template in which each string "$parameters", "$scheduled_for", "$execution_id" and "$run_id" is
  * replaced by its value (null where the job has none). A member's name is no such string. */
 void request_append_body(const char *template_text, const struct dispatch_job *job,
                          struct text *out);
 
-/* The address; of backend openinference the protocol's (V2, "infer"), with what does not belong into a path escaped. */
+/* The address; of backend openinference the protocol's (V2, "infer"), with what does not belong into a path escaped, and of
+ * backend openai that of its task. */
 void request_append_url(const struct model *model, struct text *out);
 
 /* A header field's value, in which each "${secret:NAME}" is replaced by what the file NAME in the folder has, without

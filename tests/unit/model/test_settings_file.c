@@ -85,8 +85,8 @@ static void what_is_wrong_is_named(void **state) {
          "model.json: max_concurrency is not a whole number from 1 to 100000"},
         {"{\"max_concurrency\": 1, \"max_concurrency\": 2}",
          "model.json: max_concurrency is given twice"},
-        {"{\"backend\": \"triton\"}",
-         "model.json: backend 'triton' is not known; there is onnx, http, openinference, process"},
+        {"{\"backend\": \"triton\"}", "model.json: backend 'triton' is not known; there is onnx, "
+                                      "http, openinference, openai, process"},
         {"{\"backend\": 1}", "model.json: backend is a number, expected a string"},
         {"{\"timeout\": 30}",
          "model.json: timeout is a number, expected a duration such as \"30s\""},
@@ -165,6 +165,52 @@ static void what_is_wrong_with_a_command_is_named(void **state) {
     }
 }
 
+static void a_model_of_an_openai_server_has_its_keys(void **state) {
+    (void)state;
+    assert_true(parse("{\"backend\": \"openai\", \"url\": \"http://a/v1\"}"));
+    assert_int_equal(settings.http->openai->task, OPENAI_CHAT);
+    assert_null(settings.http->openai->prompt);
+    assert_string_equal(settings.http->required_pointer, "/choices/0");
+    assert_true(
+        parse("{\"backend\": \"openai\", \"url\": \"http://a/v1\", \"task\": \"embeddings\", "
+              "\"model\": \"m\", \"options\": {\"dimensions\": 3}, \"result\": \"/data\", "
+              "\"answer_limit\": 7}"));
+    assert_int_equal(settings.http->openai->task, OPENAI_EMBEDDINGS);
+    assert_string_equal(settings.http->openai->options, "{\"dimensions\":3}");
+    assert_string_equal(settings.http->served_name, "m");
+    assert_string_equal(settings.http->required_pointer, "/data/0");
+    assert_string_equal(settings.http->result_pointer, "/data");
+    assert_int_equal(settings.http->answer_bytes_maximum, 7);
+}
+
+static void what_is_wrong_with_a_model_of_an_openai_server_is_named(void **state) {
+    (void)state;
+    static const struct {
+        const char *keys, *message;
+    } cases[] = {
+        {"\"prompt\": \"a\"",
+         "model.json: url is missing, such as \"http://127.0.0.1:8000/predict\""},
+        {"\"url\": \"http://a\", \"task\": \"completion\"",
+         "model.json: task is neither \"chat\" nor \"embeddings\""},
+        {"\"url\": \"http://a\", \"options\": []",
+         "model.json: options is a list, expected an object"},
+        {"\"url\": \"http://a\", \"options\": {\"stream\": true}",
+         "model.json: options: 'stream' cannot be one"},
+        {"\"url\": \"http://a\", \"task\": \"embeddings\", \"prompt\": \"a\"",
+         "model.json: prompt and system are for the task chat"},
+        {"\"url\": \"http://a\", \"body\": 1",
+         "model.json: unknown key 'body'; known for backend openai are backend, max_concurrency, "
+         "timeout, url, headers, retryable_statuses, unix_socket, ca_file, connect_timeout, "
+         "answer_limit, task, model, prompt, system, options, result"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        char text[300];
+        snprintf(text, sizeof text, "{\"backend\": \"openai\", %s}", cases[i].keys);
+        assert_false(parse(text));
+        assert_string_equal(err.message, cases[i].message);
+    }
+}
+
 static void a_syntax_error_has_a_line_and_a_column(void **state) {
     (void)state;
     assert_false(parse("{\n  \"timeout\": }"));
@@ -195,6 +241,8 @@ int main(void) {
         cmocka_unit_test(what_is_wrong_is_named),
         cmocka_unit_test(a_command_has_its_keys),
         cmocka_unit_test(what_is_wrong_with_a_command_is_named),
+        cmocka_unit_test(a_model_of_an_openai_server_has_its_keys),
+        cmocka_unit_test(what_is_wrong_with_a_model_of_an_openai_server_is_named),
         cmocka_unit_test(a_syntax_error_has_a_line_and_a_column),
         cmocka_unit_test(a_file_that_is_too_long_is_refused),
     };
