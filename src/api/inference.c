@@ -12,7 +12,7 @@
 
 /* --- the server ---------------------------------------------------------------------------------- */
 
-static const char server[] =
+static const char description[] =
     "{\"name\":\"orrery\",\"version\":\"" ORRERY_VERSION "\",\"extensions\":[]}";
 static const char live[] = "{\"live\":true}";
 /* The specification's object has "live" here, too; its servers say "ready". */
@@ -23,7 +23,7 @@ bool inference_server(struct call *call, struct error *err) {
     if (!call_read_no_query(call, err)) {
         return false;
     }
-    http_answer(call->request, 200, "application/json", server, sizeof server - 1);
+    http_answer(call->request, 200, "application/json", description, sizeof description - 1);
     return true;
 }
 
@@ -90,13 +90,8 @@ static void append_tensors(struct text *out, const struct tensor_signature *tens
     }
 }
 
-bool inference_model(struct call *call, struct error *err) {
-    const struct model_snapshot *snapshot;
-    const struct model *model;
-    const struct model_version *version;
-    if (!find_model(call, &snapshot, &model, &version, err)) {
-        return false;
-    }
+static void answer_metadata(struct call *call, const struct model *model,
+                            const struct signature *signature) {
     struct text body;
     answer_begin(&body, 1024);
     text_append(&body, "{\"name\":");
@@ -114,13 +109,81 @@ bool inference_model(struct call *call, struct error *err) {
                            ? "onnx_onnxv1" /* <project>_<format> */
                            : model_backend_name(model->settings.backend));
     text_append(&body, ",\"inputs\":[");
-    append_tensors(&body, version->signature.inputs, version->signature.input_count);
+    append_tensors(&body, signature->inputs, signature->input_count);
     text_append(&body, "],\"outputs\":[");
-    append_tensors(&body, version->signature.outputs, version->signature.output_count);
+    append_tensors(&body, signature->outputs, signature->output_count);
     text_append(&body, "]}");
-    model_snapshot_unref(snapshot);
     answer_json(call->request, 200, &body);
+}
+
+/* Of a model on another server: what that says now. */
+static bool read_asked(const struct model *model, const struct server_state *server,
+                       struct arena *arena, struct signature *out, struct error *err) {
+    if (model == NULL) {
+        return error_set(err, ERROR_NOT_FOUND, "the model is gone");
+    }
+    if (server->signature == NULL) {
+        const char *reason = yyjson_get_str(server->reason);
+        return error_set(err, ERROR_MODEL_UNAVAILABLE, "%s",
+                         reason == NULL ? "the model's server does not say what it takes" : reason);
+    }
+    return signature_from_json(server->signature, arena, out, err);
+}
+
+static void answer_asked_metadata(struct prediction *prediction) {
+    struct call *call = prediction->call;
+    struct arena arena CLEANUP(arena_fini) = {0};
+    struct server_state server = predict_server_state(prediction);
+    const struct model_snapshot *snapshot =
+        model_repository_snapshot(call->api->options.repository);
+    const struct model *model = model_snapshot_find(snapshot, prediction->job.model_name);
+    struct signature signature;
+    struct error err;
+    if (read_asked(model, &server, &arena, &signature, &err)) {
+        answer_metadata(call, model, &signature);
+    } else {
+        answer_error(call->request, &err);
+    }
+    model_snapshot_unref(snapshot);
+    yyjson_doc_free(server.document);
+}
+
+static bool ask_server(struct call *call, const struct model_snapshot *snapshot,
+                       const struct model *model, void (*answer)(struct prediction *prediction),
+                       struct error *err) {
+    struct prediction *prediction = arena_alloc_zeroed(call_arena(call), sizeof *prediction);
+    prediction->answer = answer;
+    return predict_ask_server(prediction, call, snapshot, model, err);
+}
+
+bool inference_model(struct call *call, struct error *err) {
+    const struct model_snapshot *snapshot;
+    const struct model *model;
+    const struct model_version *version;
+    if (!find_model(call, &snapshot, &model, &version, err)) {
+        return false;
+    }
+    if (model->settings.backend == MODEL_BACKEND_OPENINFERENCE) {
+        return ask_server(call, snapshot, model, answer_asked_metadata, err);
+    }
+    answer_metadata(call, model, &version->signature);
+    model_snapshot_unref(snapshot);
     return true;
+}
+
+static void answer_ready(struct call *call, bool is_ready) {
+    struct text body;
+    answer_begin(&body, 256);
+    text_append(&body, "{\"name\":");
+    json_string(&body, call->arguments[0]);
+    text_printf(&body, ",\"ready\":%s}", is_ready ? "true" : "false");
+    answer_json(call->request, is_ready ? 200 : 503, &body);
+}
+
+static void answer_asked_ready(struct prediction *prediction) {
+    struct server_state server = predict_server_state(prediction);
+    answer_ready(prediction->call, server.ready);
+    yyjson_doc_free(server.document);
 }
 
 bool inference_model_ready(struct call *call, struct error *err) {
@@ -128,17 +191,16 @@ bool inference_model_ready(struct call *call, struct error *err) {
     const struct model *model;
     const struct model_version *version;
     bool is_ready = find_model(call, &snapshot, &model, &version, err);
-    if (is_ready) {
-        model_snapshot_unref(snapshot);
-    } else if (err->kind != ERROR_MODEL_UNAVAILABLE) {
+    if (!is_ready && err->kind != ERROR_MODEL_UNAVAILABLE) {
         return false;
     }
-    struct text body;
-    answer_begin(&body, 256);
-    text_append(&body, "{\"name\":");
-    json_string(&body, call->arguments[0]);
-    text_printf(&body, ",\"ready\":%s}", is_ready ? "true" : "false");
-    answer_json(call->request, is_ready ? 200 : 503, &body);
+    if (is_ready && model->settings.backend == MODEL_BACKEND_OPENINFERENCE) {
+        return ask_server(call, snapshot, model, answer_asked_ready, err);
+    }
+    if (is_ready) {
+        model_snapshot_unref(snapshot);
+    }
+    answer_ready(call, is_ready);
     return true;
 }
 

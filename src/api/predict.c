@@ -13,6 +13,7 @@
 enum {
     PREDICTIONS_MAXIMUM = 4096, /* under way at once */
     PREDICTION_TIMEOUT_S = 60,
+    SERVER_TIMEOUT_S = 5, /* of a question how a model is: somebody waits for the answer */
 };
 
 bool predict_no_model(const char *name, struct error *err) {
@@ -126,6 +127,43 @@ bool predict_begin(struct prediction *prediction, struct call *call,
     http_defer(call->request);
     dispatcher_submit(call->api->options.dispatcher, &prediction->job);
     return true;
+}
+
+/* --- questions to a model's server --------------------------------------------------------------- */
+
+bool predict_ask_server(struct prediction *prediction, struct call *call,
+                        const struct model_snapshot *snapshot, const struct model *model,
+                        struct error *err) {
+    if (!count_prediction(call->api, err)) {
+        model_snapshot_unref(snapshot);
+        return false;
+    }
+    prediction->call = call;
+    prediction->job = (struct dispatch_job){
+        .model_name = arena_strdup(call_arena(call), model->name),
+        .snapshot = snapshot,
+        .asks_server = true,
+        .timeout = {SERVER_TIMEOUT_S * US_PER_SECOND},
+        .done = on_predicted,
+        .context = prediction,
+    };
+    call->request->user = prediction;
+    http_defer(call->request);
+    dispatcher_submit(call->api->options.dispatcher, &prediction->job);
+    return true;
+}
+
+struct server_state predict_server_state(const struct prediction *prediction) {
+    yyjson_doc *document =
+        yyjson_read(prediction->job.result, prediction->job.result_bytes, YYJSON_READ_NOFLAG);
+    yyjson_val *root = yyjson_doc_get_root(document);
+    yyjson_val *signature = yyjson_obj_get(root, "signature");
+    return (struct server_state){
+        .document = document,
+        .ready = yyjson_is_true(yyjson_obj_get(root, "ready")),
+        .reason = yyjson_obj_get(root, "reason"),
+        .signature = yyjson_is_obj(signature) ? signature : NULL,
+    };
 }
 
 /* --- POST /api/models/{name}/predict ------------------------------------------------------------- */

@@ -27,6 +27,20 @@ struct question {
 MUST_CHECK bool predict_begin(struct prediction *prediction, struct call *call,
                               const struct question *question, struct error *err);
 
+/* Gives the call away with a question to the server that has the model (dispatch_job.asks_server); `answer` gets what came
+ * of it. The snapshot's reference is taken over, also where it fails. */
+MUST_CHECK bool predict_ask_server(struct prediction *prediction, struct call *call,
+                                   const struct model_snapshot *snapshot, const struct model *model,
+                                   struct error *err);
+/* What came of it; the signature, NULL or a JSON object, lies in the document, which the caller frees. */
+struct server_state {
+    yyjson_doc *document;
+    bool ready;
+    yyjson_val *reason; /* a string, or null */
+    yyjson_val *signature;
+};
+struct server_state predict_server_state(const struct prediction *prediction);
+
 /* ERROR_NOT_FOUND: there is no such model. */
 bool predict_no_model(const char *name, struct error *err);
 

@@ -65,6 +65,10 @@ struct dispatch_job {
     size_t parameters_bytes;
     const int *
         parameters_file; /* a sealed file of the same text (base/sealed.h), where there is one; else NULL */
+    bool
+        asks_server; /* not a run: how the model is at its server. The result is {"ready": true, "reason": null,
+                         "signature": …}, whether the server can be asked or not; the signature as signature.h has it, or
+                         null. It waits for no other job. Only of backend openinference */
     struct duration timeout;                /* > 0 */
     int64_t execution_key;                  /* 0 for a prediction without a record */
     struct dispatch_origin origin;          /* zeroed without one */

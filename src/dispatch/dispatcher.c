@@ -330,7 +330,9 @@ static enum placing place_job(struct dispatcher *dispatcher, struct dispatch_job
     }
     bool must_wait = outage == OUTAGE_ON_TRIAL && job->queue->running_count > 0;
     struct worker_link *link = is_local ? choose_link(dispatcher, job) : NULL;
-    if (must_wait || (is_local && link == NULL) || !may_run(dispatcher, job, &model->settings)) {
+    must_wait =
+        must_wait || (is_local && link == NULL) || !may_run(dispatcher, job, &model->settings);
+    if (must_wait && !(job->asks_server && !is_local)) {
         if (!brought_snapshot) { /* the newest counts when its turn comes */
             model_snapshot_unref(job->snapshot);
             job->snapshot = NULL;
@@ -558,7 +560,7 @@ static void queue_job(struct dispatcher *dispatcher, struct dispatch_job *job) {
     job->queue = queues_get(&dispatcher->queues, job->model_name);
     job->came_at = dispatcher->now;
     list_init(&job->node);
-    queues_append(&dispatcher->queues, job);
+    (job->asks_server ? queues_prepend : queues_append)(&dispatcher->queues, job);
 }
 
 static void handle_letter(struct dispatcher *dispatcher, struct letter *letter) {

@@ -6,6 +6,7 @@
  *
  *   status  EXECUTION_SUCCEEDED with `result` and `result_bytes`; or EXECUTION_FAILED or EXECUTION_TIMED_OUT with `err`
  *
+ * A job that asks for its server (dispatch_job.asks_server) is given only to the executor of a backend that has one to ask.
  * The executor keeps the job's time limit: `job->limit`, from `job->begun_at` on. `model` and `version` are valid as
  * long as it has the job. */
 #ifndef ORRERY_DISPATCH_EXECUTOR_H

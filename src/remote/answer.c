@@ -24,8 +24,8 @@ static void show(const struct text *answer, char out[static SHOWN_BYTES + 1]) {
     out[used] = '\0';
 }
 
-static bool refuse_status(const struct http_settings *settings, long status,
-                          const struct text *answer, struct error *err) {
+bool answer_refuse(const struct http_settings *settings, long status, const struct text *answer,
+                   struct error *err) {
     char shown[SHOWN_BYTES + 1];
     show(answer, shown);
     bool may_retry = false;
@@ -50,7 +50,7 @@ static void free_document(yyjson_doc **document) { yyjson_doc_free(*document); }
 bool answer_read(const struct http_settings *settings, long status, struct text *answer,
                  char **out_result, size_t *out_result_bytes, struct error *err) {
     if (status < 200 || status > 299) {
-        return refuse_status(settings, status, answer, err);
+        return answer_refuse(settings, status, answer, err);
     }
     if (answer->size_bytes == 0) {
         return error_set(err, ERROR_MODEL_FAILED, "the model's server answered nothing");

@@ -10,4 +10,8 @@
 MUST_CHECK bool answer_read(const struct http_settings *settings, long status, struct text *answer,
                             char **out_result, size_t *out_result_bytes, struct error *err);
 
+/* Fills the error for a status that is none of success, with the beginning of the answer. Returns false. */
+bool answer_refuse(const struct http_settings *settings, long status, const struct text *answer,
+                   struct error *err);
+
 #endif

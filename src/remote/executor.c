@@ -6,6 +6,7 @@
 #include "observe/log.h"
 #include "remote/answer.h"
 #include "remote/curl_library.h"
+#include "remote/metadata.h"
 #include "remote/request.h"
 
 #include <limits.h>
@@ -20,6 +21,10 @@ struct transfer {
     struct list_node node;
     struct dispatch_job *job;
     const struct model *model;
+    enum request_kind kind; /* what it is about now */
+    bool is_request;        /* the parameters have the protocol's form */
+    bool is_ready;          /* the server has said so */
+    struct error not_ready; /* else, why not; of a job that asks for its server */
     CURL *handle;
     struct curl_slist *headers;
     struct text body;
@@ -38,6 +43,7 @@ struct remote_executor {
     const struct curl_library *curl;
     CURLM *multi;
     struct list_node transfers;
+    struct metadata metadata;
     bool stopping;
 };
 
@@ -64,7 +70,7 @@ static void give_back(struct remote_executor *executor, struct dispatch_job *job
     dispatcher_return(executor->dispatcher, job);
 }
 
-static void transfer_free(struct remote_executor *executor, struct transfer *transfer) {
+static void drop_exchange(struct remote_executor *executor, struct transfer *transfer) {
     if (transfer->handle != NULL) {
         executor->curl->multi_remove_handle(executor->multi, transfer->handle);
         executor->curl->easy_cleanup(transfer->handle);
@@ -72,6 +78,12 @@ static void transfer_free(struct remote_executor *executor, struct transfer *tra
     executor->curl->slist_free_all(transfer->headers);
     text_fini(&transfer->body);
     text_fini(&transfer->answer);
+    transfer->handle = NULL;
+    transfer->headers = NULL;
+}
+
+static void transfer_free(struct remote_executor *executor, struct transfer *transfer) {
+    drop_exchange(executor, transfer);
     free(transfer);
 }
 
@@ -137,7 +149,16 @@ static bool explain(const struct remote_executor *executor, const struct transfe
     }
 }
 
-static void end(struct remote_executor *executor, struct transfer *transfer, CURLcode code) {
+/* Whoever has answered is asked again no sooner than it said. */
+static void note_retry_after(const struct remote_executor *executor, struct transfer *transfer) {
+    curl_off_t retry_after_s = 0;
+    executor->curl->easy_getinfo(transfer->handle, CURLINFO_RETRY_AFTER, &retry_after_s);
+    transfer->job->retry_after.us =
+        MIN_OF(retry_after_s, (curl_off_t)RETRY_AFTER_MAXIMUM_S) * US_PER_SECOND;
+}
+
+/* The answer to a run. */
+static void end_run(struct remote_executor *executor, struct transfer *transfer, CURLcode code) {
     struct error err;
     long status = 0;
     bool ok = code == CURLE_OK || explain(executor, transfer, code, &err);
@@ -145,11 +166,11 @@ static void end(struct remote_executor *executor, struct transfer *transfer, CUR
         executor->curl->easy_getinfo(transfer->handle, CURLINFO_RESPONSE_CODE, &status);
         ok = answer_read(transfer->model->settings.http, status, &transfer->answer,
                          &transfer->job->result, &transfer->job->result_bytes, &err);
-        /* Whoever has answered is asked again no sooner than it said. */
-        curl_off_t retry_after_s = 0;
-        executor->curl->easy_getinfo(transfer->handle, CURLINFO_RETRY_AFTER, &retry_after_s);
-        transfer->job->retry_after.us =
-            ok ? 0 : MIN_OF(retry_after_s, (curl_off_t)RETRY_AFTER_MAXIMUM_S) * US_PER_SECOND;
+    }
+    if (!ok && status != 0) {
+        note_retry_after(executor, transfer);
+        /* It may be that the server takes something else by now. */
+        metadata_forget(&executor->metadata, transfer->model->name);
     }
     finish(executor, transfer, ok, &err);
 }
@@ -191,7 +212,7 @@ static bool add_headers(const struct remote_executor *executor, struct transfer 
         add_header(executor, transfer, "Accept", "application/json", err) &&
         /* Empty, it is not sent: a server that does not know it makes a large body wait a second. */
         add_header(executor, transfer, "Expect", "", err);
-    if (ok && job->execution_key != 0) {
+    if (ok && job->execution_key != 0 && transfer->kind == REQUEST_RUN) {
         char id[UUID_TEXT_BYTES];
         char trace[TRACEPARENT_BYTES];
         identity_format(job->execution_key, job->origin.store_tag, id);
@@ -211,6 +232,13 @@ static long milliseconds(struct duration duration) {
     return (long)MIN_OF(MAX_OF(ms, INT64_C(1)), (int64_t)INT_MAX);
 }
 
+/* Of all exchanges of a job. */
+static struct duration time_left(const struct remote_executor *executor,
+                                 const struct dispatch_job *job) {
+    struct monotonic_time now = clock_monotonic_now(executor->options.clock);
+    return (struct duration){job->limit.us - monotonic_time_since(now, job->begun_at).us};
+}
+
 static void set_options(const struct remote_executor *executor, struct transfer *transfer,
                         const char *url) {
     const struct http_settings *settings = transfer->model->settings.http;
@@ -228,12 +256,14 @@ static void set_options(const struct remote_executor *executor, struct transfer 
     set(handle, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     set(handle, CURLOPT_USERAGENT, "orrery/" ORRERY_VERSION);
     set(handle, CURLOPT_HTTPHEADER, transfer->headers);
-    set(handle, CURLOPT_POSTFIELDS, text_string(&transfer->body));
-    set(handle, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body.size_bytes);
-    set(handle, CURLOPT_CUSTOMREQUEST, settings->method);
+    if (transfer->kind == REQUEST_RUN) {
+        set(handle, CURLOPT_POSTFIELDS, text_string(&transfer->body));
+        set(handle, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body.size_bytes);
+        set(handle, CURLOPT_CUSTOMREQUEST, settings->method);
+    }
     set(handle, CURLOPT_WRITEFUNCTION, take_bytes);
     set(handle, CURLOPT_WRITEDATA, transfer);
-    set(handle, CURLOPT_TIMEOUT_MS, milliseconds(transfer->job->limit));
+    set(handle, CURLOPT_TIMEOUT_MS, milliseconds(time_left(executor, transfer->job)));
     set(handle, CURLOPT_CONNECTTIMEOUT_MS, milliseconds(settings->connect_timeout));
     set(handle, CURLOPT_PRIVATE, transfer);
     if (settings->unix_socket != NULL) {
@@ -244,14 +274,27 @@ static void set_options(const struct remote_executor *executor, struct transfer 
     }
 }
 
+static const struct signature *find_signature(const struct remote_executor *executor,
+                                              const struct transfer *transfer) {
+    return metadata_find(&executor->metadata, transfer->model->name, transfer->job->used_digest);
+}
+
+static bool make_body(const struct remote_executor *executor, struct transfer *transfer,
+                      struct error *err) {
+    return transfer->is_request
+               ? request_make_body(transfer->model, transfer->job, &transfer->body, err)
+               : metadata_append_request(find_signature(executor, transfer), transfer->job,
+                                         &transfer->body, err);
+}
+
 static bool prepare(struct remote_executor *executor, struct transfer *transfer,
                     struct error *err) {
     struct text url CLEANUP(text_fini);
     text_init(&url, URL_BYTES_MAXIMUM);
     text_init(&transfer->body, BODY_BYTES_MAXIMUM);
     text_init(&transfer->answer, transfer->model->settings.http->answer_bytes_maximum);
-    request_append_url(transfer->model, &url);
-    if (!request_make_body(transfer->model, transfer->job, &transfer->body, err)) {
+    request_append_url(transfer->model, transfer->kind, &url);
+    if (transfer->kind == REQUEST_RUN && !make_body(executor, transfer, err)) {
         return false;
     }
     if (!text_ok(&url) || !text_ok(&transfer->body)) {
@@ -269,14 +312,100 @@ static bool prepare(struct remote_executor *executor, struct transfer *transfer,
     return true;
 }
 
+/* Begins an exchange, after another where there was one. */
+static void ask(struct remote_executor *executor, struct transfer *transfer,
+                enum request_kind kind) {
+    struct error err;
+    drop_exchange(executor, transfer);
+    transfer->kind = kind;
+    if (!prepare(executor, transfer, &err)) {
+        finish(executor, transfer, false, &err);
+    }
+}
+
 static void start(struct remote_executor *executor, const struct order *order) {
     struct transfer *transfer = must_alloc_zeroed(1, sizeof *transfer);
     transfer->job = order->job;
     transfer->model = order->model;
+    transfer->is_request = order->job->asks_server ||
+                           order->model->settings.backend != MODEL_BACKEND_OPENINFERENCE ||
+                           metadata_is_request(order->job);
     list_append(&executor->transfers, &transfer->node);
+    bool is_known = transfer->is_request || find_signature(executor, transfer) != NULL;
+    ask(executor, transfer,
+        order->job->asks_server ? REQUEST_READY
+        : is_known              ? REQUEST_RUN
+                                : REQUEST_METADATA);
+}
+
+/* --- what a server says of a model --------------------------------------------------------------- */
+
+/* The job asked for its server: what is known of it is the result. */
+static void finish_state(struct remote_executor *executor, struct transfer *transfer,
+                         const struct signature *signature) {
+    struct dispatch_job *job = transfer->job;
+    job->result = metadata_format_state(transfer->is_ready,
+                                        transfer->is_ready ? NULL : transfer->not_ready.message,
+                                        signature, &job->result_bytes);
+    finish(executor, transfer, true, NULL);
+}
+
+/* False: there was no answer, or it says no. */
+static bool read_status(const struct remote_executor *executor, struct transfer *transfer,
+                        CURLcode code, struct error *err) {
+    long status = 0;
+    if (code != CURLE_OK) {
+        return explain(executor, transfer, code, err);
+    }
+    executor->curl->easy_getinfo(transfer->handle, CURLINFO_RESPONSE_CODE, &status);
+    return (status >= 200 && status <= 299) ||
+           answer_refuse(transfer->model->settings.http, status, &transfer->answer, err);
+}
+
+static void end_ready(struct remote_executor *executor, struct transfer *transfer, CURLcode code) {
+    transfer->is_ready = read_status(executor, transfer, code, &transfer->not_ready);
+    if (code == CURLE_OK) {
+        ask(executor, transfer, REQUEST_METADATA);
+    } else {
+        finish_state(executor, transfer, NULL);
+    }
+}
+
+static void end_metadata(struct remote_executor *executor, struct transfer *transfer,
+                         CURLcode code) {
     struct error err;
-    if (!prepare(executor, transfer, &err)) {
+    struct arena arena CLEANUP(arena_fini) = {0};
+    struct signature signature;
+    struct dispatch_job *job = transfer->job;
+    bool ok =
+        read_status(executor, transfer, code, &err) &&
+        metadata_read(transfer->answer.data, transfer->answer.size_bytes, &arena, &signature, &err);
+    if (ok) {
+        metadata_keep(&executor->metadata, transfer->model->name, job->used_digest, &signature);
+    }
+    if (job->asks_server) {
+        finish_state(executor, transfer, ok ? &signature : NULL);
+    } else if (ok) {
+        ask(executor, transfer, REQUEST_RUN);
+    } else {
+        note_retry_after(executor, transfer);
+        error_prefix(&err, "asked what the model takes (parameters in the protocol's own form need "
+                           "no asking)");
         finish(executor, transfer, false, &err);
+    }
+}
+
+static void end(struct remote_executor *executor, struct transfer *transfer, CURLcode code) {
+    switch (transfer->kind) {
+    case REQUEST_RUN:
+        end_run(executor, transfer, code);
+        break;
+    case REQUEST_METADATA:
+        end_metadata(executor, transfer, code);
+        break;
+    case REQUEST_READY:
+        end_ready(executor, transfer, code);
+        break;
     }
 }
 
@@ -410,6 +539,7 @@ bool remote_executor_new(const struct remote_options *options,
     executor->interface = (struct executor){.submit = submit, .cancel = cancel_job, .stop = stop};
     executor->options = *options;
     list_init(&executor->transfers);
+    metadata_init(&executor->metadata);
     if (!mailbox_init(&executor->mailbox, err)) {
         free(executor);
         return false;
@@ -435,6 +565,7 @@ void remote_executor_free(struct remote_executor *executor) {
     if (executor->multi != NULL) {
         executor->curl->multi_cleanup(executor->multi);
     }
+    metadata_fini(&executor->metadata);
     mailbox_fini(&executor->mailbox);
     free(executor);
 }

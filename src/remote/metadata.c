@@ -90,6 +90,27 @@ bool metadata_read(const char *json, size_t size_bytes, struct arena *arena, str
     return true;
 }
 
+char *metadata_format_state(bool is_ready, const char *reason, const struct signature *signature,
+                            size_t *out_size_bytes) {
+    struct text out;
+    text_init(&out, SIZE_MAX / 2);
+    text_append(&out, is_ready ? "{\"ready\":true,\"reason\":" : "{\"ready\":false,\"reason\":");
+    if (reason == NULL) {
+        text_append(&out, "null");
+    } else {
+        text_append_json_string(&out, reason);
+    }
+    text_append(&out, ",\"signature\":");
+    if (signature == NULL) {
+        text_append(&out, "null");
+    } else {
+        signature_to_json(signature, &out);
+    }
+    text_append_char(&out, '}');
+    *out_size_bytes = out.size_bytes;
+    return text_take(&out);
+}
+
 /* Most are told by their beginning, so that a large one is not read as JSON for nothing. */
 bool metadata_is_request(const struct dispatch_job *job) {
     static const char begin[] = "{\"inputs\"";

@@ -31,6 +31,11 @@ void metadata_forget(struct metadata *metadata, const char *model_name);
 MUST_CHECK bool metadata_read(const char *json, size_t size_bytes, struct arena *arena,
                               struct signature *out, struct error *err);
 
+/* The result of a job that asks for its server (dispatch_job.asks_server), from malloc; `signature` may be NULL, and
+ * `reason` where it is ready. */
+char *metadata_format_state(bool is_ready, const char *reason, const struct signature *signature,
+                            size_t *out_size_bytes);
+
 /* Whether the job's parameters have the protocol's form already: an object with "inputs". */
 bool metadata_is_request(const struct dispatch_job *job);
 

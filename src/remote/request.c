@@ -152,7 +152,9 @@ static void append_openai_url(const struct http_settings *settings, struct text 
     text_append(out, settings->url + path_bytes);
 }
 
-void request_append_url(const struct model *model, struct text *out) {
+void request_append_url(const struct model *model, enum request_kind kind, struct text *out) {
+    static const char *const endings[] = {
+        [REQUEST_RUN] = "/infer", [REQUEST_METADATA] = "", [REQUEST_READY] = "/ready"};
     const struct http_settings *settings = model->settings.http;
     if (model->settings.backend == MODEL_BACKEND_OPENAI) {
         append_openai_url(settings, out);
@@ -169,7 +171,7 @@ void request_append_url(const struct model *model, struct text *out) {
     text_append_bytes(out, settings->url, length);
     text_append(out, "/v2/models/");
     append_escaped(settings->served_name == NULL ? model->name : settings->served_name, out);
-    text_append(out, "/infer");
+    text_append(out, endings[kind]);
 }
 
 /* --- header fields ------------------------------------------------------------------------------- */

@@ -6,7 +6,14 @@
 #include "base/text.h"
 #include "dispatch/dispatch.h"
 
-/* Appends the body by the model's backend. ERROR_INVALID_PARAMETERS: they do not fit it. */
+/* What one exchange with a server is for. Only servers of the Open Inference Protocol are asked for more than a run. */
+enum request_kind {
+    REQUEST_RUN,
+    REQUEST_METADATA, /* what the model takes and gives: remote/metadata.h */
+    REQUEST_READY,
+};
+
+/* Appends the body of a run by the model's backend. ERROR_INVALID_PARAMETERS: they do not fit it. */
 MUST_CHECK bool request_make_body(const struct model *model, const struct dispatch_job *job,
                                   struct text *out, struct error *err);
 
@@ -15,9 +22,9 @@ MUST_CHECK bool request_make_body(const struct model *model, const struct dispat
 void request_append_body(const char *template_text, const struct dispatch_job *job,
                          struct text *out);
 
-/* The address; of backend openinference the protocol's (V2, "infer"), with what does not belong into a path escaped, and of
+/* The address; of backend openinference the protocol's (V2, for what it is asked), with what does not belong into a path escaped, and of
  * backend openai that of its task. */
-void request_append_url(const struct model *model, struct text *out);
+void request_append_url(const struct model *model, enum request_kind kind, struct text *out);
 
 /* A header field's value, in which each "${secret:NAME}" is replaced by what the file NAME in the folder has, without
  * the line end after it. The folder "" has none. ERROR_MODEL_UNAVAILABLE: there is no such secret, or it is no header
