@@ -12,8 +12,9 @@
 
 enum {
     BODY_DEPTH_MAXIMUM = 64,
-    /* What the parsed form of one body may take: 16 bytes a value. */
-    BODY_PARSED_BYTES_MAXIMUM = 256 << 20,
+    /* What the parsed form of one body may take: 16 bytes a value, and room for half as many again while it grows. It is
+     * enough for 64 MB of numbers of two digits or more. */
+    BODY_PARSED_BYTES_MAXIMUM = 512 << 20,
 };
 
 /* What all parsed bodies together may take. Any thread; zeroed but for the maximum it is valid. */
