@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import httpx
 import jwt
 import pytest
-from conftest import LIMIT_S, ROOT, error_of, executions, run_body, wait_for
+from conftest import EXAMPLE_MODELS, LIMIT_S, ROOT, error_of, executions, run_body, wait_for
 
 PACKAGE = ROOT / "integrations" / "fastapi"
 sys.path.insert(0, str(PACKAGE))
@@ -69,7 +70,9 @@ class Application:
 @pytest.fixture(scope="module", params=["tcp", "unix"])
 def orrery(request, make_daemon, secret_file, tmp_path_factory):
     place = tmp_path_factory.mktemp("socket") / "orrery.sock"
-    daemon = make_daemon(listen="127.0.0.1:0" if request.param == "tcp" else f"unix:{place}",
+    models = tmp_path_factory.mktemp("models") / "models"
+    shutil.copytree(EXAMPLE_MODELS, models)
+    daemon = make_daemon(models, listen="127.0.0.1:0" if request.param == "tcp" else f"unix:{place}",
                          options=["--token-secret-file", str(secret_file), "--rate-limit", "100000"])
     return daemon.start()
 
@@ -81,6 +84,14 @@ def address_of(orrery):
 @pytest.fixture(scope="module")
 def application(orrery, secret_file, tmp_path_factory):
     application = Application(tmp_path_factory.mktemp("application"), address_of(orrery), secret_file)
+    # The example's model, at the port that this application got.
+    settings = (ROOT / "examples" / "fastapi" / "models" / "churn" / "model.json").read_text()
+    staged = orrery.models.parent / "churn"
+    staged.mkdir()
+    (staged / "model.json").write_text(settings.replace("http://127.0.0.1:8000", application.url))
+    staged.rename(orrery.models / "churn")
+    with orrery.client(orrery.create_key("alice")) as direct:
+        wait_for(lambda: direct.get("/api/models/churn").status_code == 200, "the model")
     yield application
     application.end()
 
@@ -106,10 +117,14 @@ def make_run(client, **fields):
 # --- the whole way -----------------------------------------------------------------------------------
 
 
-def test_a_run_made_through_the_application_fires_and_its_history_is_read_there(alice, bob):
-    run_id = make_run(alice, schedule="@every 1s")
+def test_a_run_made_through_the_application_fires_and_its_history_is_read_there(application, alice, bob):
+    parameters = {"data": [[1, 3], [5, 0]]}
+    run_id = make_run(alice, model_name="churn", schedule="@every 1s", parameters=parameters)
     done = wait_for(lambda: executions(alice, run_id, status="succeeded"), "an execution")
-    assert done[0]["trigger"] == "schedule" and done[0]["result"]["model_name"] == "diabetes"
+    # What the application's own endpoint answers, and it was orrery that asked it.
+    expected = httpx.post(application.url + "/predict/churn", json=parameters).json()["prediction"]
+    assert done[0]["trigger"] == "schedule" and done[0]["result"] == expected and expected[0] > 0.9 > expected[1]
+    assert application.log.read_text().count("POST /predict/churn") >= 2
     execution_id = done[0]["execution_id"]
     one = alice.get(f"/api/scheduled/executions/{execution_id}")
     assert one.status_code == 200 and one.json() == done[0]
