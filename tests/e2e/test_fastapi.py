@@ -139,6 +139,14 @@ def test_a_run_made_through_the_application_fires_and_its_history_is_read_there(
     error_of(alice.get(f"/api/scheduled/{run_id}"), 404)
 
 
+def test_what_the_applications_model_refuses_is_read_through_the_application(alice):
+    run_id = make_run(alice, model_name="churn", schedule="@yearly", parameters={"data": [[1]]},
+                      retry={"max_attempts": 0})
+    failed = alice.post(f"/api/scheduled/{run_id}/trigger").json()
+    assert failed["status"] == "failed" and failed["error"]["type"] == "ModelError"
+    assert "answered 422" in failed["error"]["message"] and "years, complaints" in failed["error"]["message"]
+
+
 def test_who_is_nobody_to_the_application_is_nobody_here(application):
     with application.client(None) as client:
         assert client.get("/api/scheduled").status_code in (401, 403)
@@ -399,15 +407,14 @@ def test_a_secret_that_others_may_read_stops_the_start(make_daemon, tmp_path):
     assert "chmod 600" in daemon.new_log() and SECRET not in daemon.new_log()
 
 
-def test_a_socket_somebody_listens_on_is_not_taken(make_daemon, orrery):
-    if not orrery.socket:
-        pytest.skip("only where it is a socket")
-    assert os.stat(orrery.socket).st_mode & 0o7777 == 0o660
-    other = make_daemon(listen=f"unix:{orrery.socket}")
+def test_a_socket_somebody_listens_on_is_not_taken(make_daemon, tmp_path):
+    first = make_daemon(listen=f"unix:{tmp_path}/s").start()
+    assert os.stat(first.socket).st_mode & 0o7777 == 0o660
+    other = make_daemon(listen=first.listen)
     other.spawn()
     assert other.process.wait(LIMIT_S) == 1
     assert "in use" in other.new_log()
-    with orrery.client() as client:
+    with first.client() as client:
         assert client.get("/readyz").status_code == 200
 
 
