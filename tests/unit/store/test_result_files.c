@@ -17,10 +17,12 @@
 #include <cmocka.h>
 
 enum { BYTES = 200000, KEY = 4711, CALLS_MAXIMUM = 100, NAME_BYTES = 400 };
+static const char *location;
 static char *result;
 
 static int make(void **state) {
-    *state = results_folder(place_make());
+    location = place_make();
+    *state = results_folder(location);
     result = must_alloc(BYTES);
     memset(result, 'x', BYTES);
     return 0;
@@ -28,7 +30,7 @@ static int make(void **state) {
 
 static int discard(void **state) {
     failing_calls_end();
-    results_remove_folder(*state);
+    place_discard(location);
     free(*state);
     free(result);
     return 0;
