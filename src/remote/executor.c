@@ -22,6 +22,7 @@ struct transfer {
     const struct model *model;
     CURL *handle;
     struct curl_slist *headers;
+    struct secrets secrets; /* in the headers */
     struct text body;
     struct text answer;
     char reason[CURL_ERROR_SIZE]; /* why libcurl gave up, or empty */
@@ -70,15 +71,17 @@ static void transfer_free(struct remote_executor *executor, struct transfer *tra
         executor->curl->easy_cleanup(transfer->handle);
     }
     executor->curl->slist_free_all(transfer->headers);
+    secrets_fini(&transfer->secrets);
     text_fini(&transfer->body);
     text_fini(&transfer->answer);
     free(transfer);
 }
 
 static void finish(struct remote_executor *executor, struct transfer *transfer, bool ok,
-                   const struct error *err) {
+                   struct error *err) {
     list_remove(&transfer->node);
     if (!ok) {
+        secrets_mask(&transfer->secrets, err->message, sizeof err->message);
         log_event(LOG_WARNING, "remote_failed", LOG_STRING("model", transfer->model->name),
                   LOG_FAILURE(err));
     }
@@ -144,7 +147,8 @@ static void end(struct remote_executor *executor, struct transfer *transfer, CUR
     if (ok) {
         executor->curl->easy_getinfo(transfer->handle, CURLINFO_RESPONSE_CODE, &status);
         ok = answer_read(transfer->model->settings.http, status, &transfer->answer,
-                         &transfer->job->result, &transfer->job->result_bytes, &err);
+                         &transfer->secrets, &transfer->job->result, &transfer->job->result_bytes,
+                         &err);
         /* Whoever has answered is asked again no sooner than it said. */
         curl_off_t retry_after_s = 0;
         executor->curl->easy_getinfo(transfer->handle, CURLINFO_RETRY_AFTER, &retry_after_s);
@@ -167,7 +171,12 @@ static bool add_header(const struct remote_executor *executor, struct transfer *
     struct text line CLEANUP(text_fini);
     text_init(&line, HEADER_BYTES_MAXIMUM);
     text_printf(&line, "%s: ", name);
-    bool ok = request_append_header_value(value, executor->options.secrets_folder, &line, err);
+    bool ok = request_append_header_value(value, executor->options.secrets_folder, &line,
+                                          &transfer->secrets, err);
+    if (ok && (!text_ok(&line) || !text_ok(&transfer->secrets.values))) {
+        ok =
+            error_set(err, ERROR_MODEL_FAILED, "the header field '%.60s' would be too large", name);
+    }
     struct curl_slist *headers = NULL;
     if (ok) {
         headers = executor->curl->slist_append(transfer->headers, text_string(&line));
@@ -271,6 +280,7 @@ static void start(struct remote_executor *executor, const struct order *order) {
     struct transfer *transfer = must_alloc_zeroed(1, sizeof *transfer);
     transfer->job = order->job;
     transfer->model = order->model;
+    secrets_init(&transfer->secrets);
     list_append(&executor->transfers, &transfer->node);
     struct error err;
     if (!prepare(executor, transfer, &err)) {

@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "dispatch/dispatch.h"
+#include "remote/secret.h"
 
 /* Appends the body: the template in which each string "$parameters", "$scheduled_for", "$execution_id" and "$run_id" is
  * replaced by its value (null where the job has none). A member's name is no such string. */
@@ -14,11 +15,11 @@ void request_append_body(const char *template_text, const struct dispatch_job *j
 /* The address; of backend openinference the protocol's (V2, "infer"), with what does not belong into a path escaped. */
 void request_append_url(const struct model *model, struct text *out);
 
-/* A header field's value, in which each "${secret:NAME}" is replaced by what the file NAME in the folder has, without
- * the line end after it. The folder "" has none. ERROR_MODEL_UNAVAILABLE: there is no such secret, or it is no header
- * field's value; what it is, is never told. */
+/* A header field's value, in which each "${secret:NAME}" is replaced by that secret (remote/secret.h), which is added to
+ * `secrets`. ERROR_MODEL_UNAVAILABLE: there is no such secret, or it cannot be sent. */
 MUST_CHECK bool request_append_header_value(const char *value, const char *secrets_folder,
-                                            struct text *out, struct error *err);
+                                            struct text *out, struct secrets *secrets,
+                                            struct error *err);
 
 /* The header field `traceparent` (W3C Trace Context, level 1): the trace is the execution, the span its attempt. */
 enum { TRACEPARENT_BYTES = 56 };
