@@ -88,9 +88,9 @@ void text_printf(struct text *text, const char *format, ...) {
     va_end(again);
 }
 
-/* The length in bytes of the well-formed UTF-8 sequence at `bytes` (RFC 3629), or 0. The string ends
- * with NUL, which is no continuation byte, so reading stops in time. */
-static size_t utf8_sequence_bytes(const unsigned char *bytes) {
+/* The string ends with NUL, which is no continuation byte, so reading stops in time. */
+size_t utf8_sequence_bytes(const char *string) {
+    const unsigned char *bytes = (const unsigned char *)string;
     static const struct {
         unsigned char first_low, first_high, second_low, second_high;
         size_t size_bytes;
@@ -129,7 +129,7 @@ void text_append_json_string(struct text *text, const char *string) {
         }
         text_append_bytes(text, from, (size_t)(plain - from));
         from = plain;
-        size_t size_bytes = utf8_sequence_bytes(from);
+        size_t size_bytes = utf8_sequence_bytes((const char *)from);
         if (*from == '\0') {
             break;
         }

@@ -43,6 +43,9 @@ const char *text_string(const struct text *text);
 /* Hands the bytes over: the caller frees them; the builder is empty again. */
 char *text_take(struct text *text);
 
+/* The length in bytes of the well-formed UTF-8 sequence (RFC 3629) at the beginning of the string; 0: there is none. */
+size_t utf8_sequence_bytes(const char *string);
+
 /* The value of a hexadecimal digit of either case; -1 for any other character. */
 int hex_digit_value(char character);
 

@@ -57,6 +57,7 @@ struct http_settings {
     const uint16_t *retryable_statuses;
     size_t retryable_status_count;
     struct duration connect_timeout;
+    struct duration first_byte_timeout; /* from the connection on; 0: none */
     uint64_t answer_bytes_maximum;
 };
 

@@ -2,7 +2,9 @@
  *
  *   url                 where the request goes
  *   method              POST
- *   headers             an object: further header fields; "${secret:NAME}" in a value stands for a secret
+ *   headers             an object: further header fields; "${secret:NAME}" in a value stands for a secret. Content-Type
+ *                       and Accept replace what is sent otherwise (application/json); those that orrery or libcurl must
+ *                       make themselves are refused (refused_headers)
  *   body                any JSON, in which the strings "$parameters", "$scheduled_for", "$execution_id" and "$run_id" are
  *                       replaced by their values; "$parameters" alone where it is not given
  *   result              a JSON pointer (RFC 6901) to the result in the answer; the whole answer
@@ -10,15 +12,18 @@
  *   unix_socket         a path: the server listens there
  *   ca_file             whose signature its certificate must have; one that the system trusts
  *   connect_timeout     10s; the whole takes no longer than the execution's timeout in any case
+ *   first_byte_timeout  the longest from the connection to the first byte of the answer; no bound of its own
  *   answer_limit        the most bytes of an answer; 16 MB
  *
  * and of backend openinference, whose parameters and results have the protocol's form: url (without /v2), model (its name
- * there; the model's own), headers, retryable_statuses, unix_socket, ca_file, connect_timeout, answer_limit. */
+ * there; the model's own), headers, retryable_statuses, unix_socket, ca_file, connect_timeout, first_byte_timeout,
+ * answer_limit. */
 #include "model/element.h"
 #include "model/settings_keys.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum { HEADERS_MAXIMUM = 64, STATUSES_MAXIMUM = 64, CONNECT_TIMEOUT_S = 10 };
 /* Reading it as JSON takes several times as much memory for a moment. */
@@ -46,8 +51,11 @@ static bool read_url(yyjson_val *value, struct settings_reading *reading, struct
                          "model.json: url has a name or password in it; use a header with "
                          "${secret:NAME}");
     }
-    if (strpbrk(url, " \t\r\n") != NULL) {
-        return error_set(err, ERROR_INVALID, "model.json: url has white space in it");
+    for (const char *at = url; *at != '\0'; at++) {
+        if ((unsigned char)*at <= ' ' || *at == 0x7f) {
+            return error_set(err, ERROR_INVALID,
+                             "model.json: url has white space or a control character in it");
+        }
     }
     reading->settings->http->url = url;
     return true;
@@ -80,6 +88,48 @@ static bool header_is_valid(const char *name, const char *value) {
     return ok;
 }
 
+/* What follows from each request or execution, or changes what is said on the connection or how an answer is written. */
+static const struct {
+    const char *name, *why;
+} refused_headers[] = {
+    {"Idempotency-Key", "it is each execution's id"},
+    {"traceparent", "it is made of each execution's id"},
+    {"Content-Length", "it is the body's"},
+    {"Transfer-Encoding", "the body is sent in one piece"},
+    {"Content-Encoding", "the body is not compressed"},
+    {"Accept-Encoding", "an answer is read as it comes"},
+    {"Expect", "the body waits for no leave"},
+    {"Connection", "connections are kept as the protocol has it"},
+    {"Keep-Alive", "connections are kept as the protocol has it"},
+    {"Proxy-Connection", "no proxy is used"},
+    {"Proxy-Authorization", "no proxy is used"},
+    {"TE", "an answer is read as it comes"},
+    {"Trailer", "the body is sent in one piece"},
+    {"Upgrade", "HTTP/2 is agreed on with TLS"},
+};
+
+/* The last of those that have been read. */
+static bool check_header(const struct http_header *headers, size_t index, struct error *err) {
+    const char *name = headers[index].name;
+    if (!header_is_valid(name, headers[index].value)) {
+        return error_set(err, ERROR_INVALID,
+                         "model.json: headers: '%.60s' is no header field (RFC 9110)", name);
+    }
+    for (size_t i = 0; i < COUNT_OF(refused_headers); i++) {
+        if (strcasecmp(name, refused_headers[i].name) == 0) {
+            return error_set(err, ERROR_INVALID, "model.json: headers: '%s' cannot be set: %s",
+                             name, refused_headers[i].why);
+        }
+    }
+    for (size_t i = 0; i < index; i++) {
+        if (strcasecmp(name, headers[i].name) == 0) {
+            return error_set(err, ERROR_INVALID, "model.json: headers: '%.60s' is given twice",
+                             name);
+        }
+    }
+    return true;
+}
+
 static bool read_headers(yyjson_val *value, struct settings_reading *reading, struct error *err) {
     size_t count = yyjson_obj_size(value);
     if (!yyjson_is_obj(value) || count > HEADERS_MAXIMUM) {
@@ -96,13 +146,9 @@ static bool read_headers(yyjson_val *value, struct settings_reading *reading, st
         if (!settings_read_string("headers: a name", name, reading->arena, &headers[index].name,
                                   err) ||
             !settings_read_string("headers: a value", item, reading->arena, &headers[index].value,
-                                  err)) {
+                                  err) ||
+            !check_header(headers, index, err)) {
             return false;
-        }
-        if (!header_is_valid(headers[index].name, headers[index].value)) {
-            return error_set(err, ERROR_INVALID,
-                             "model.json: headers: '%.60s' is no header field (RFC 9110)",
-                             headers[index].name);
         }
     }
     reading->settings->http->headers = headers;
@@ -182,6 +228,12 @@ static bool read_connect_timeout(yyjson_val *value, struct settings_reading *rea
                                   &reading->settings->http->connect_timeout, err);
 }
 
+static bool read_first_byte_timeout(yyjson_val *value, struct settings_reading *reading,
+                                    struct error *err) {
+    return settings_read_duration("first_byte_timeout", value,
+                                  &reading->settings->http->first_byte_timeout, err);
+}
+
 static bool read_answer_limit(yyjson_val *value, struct settings_reading *reading,
                               struct error *err) {
     return settings_read_integer("answer_limit", value, 1, ANSWER_BYTES_MAXIMUM,
@@ -222,6 +274,7 @@ const struct settings_key settings_server_keys[SETTINGS_SERVER_KEY_COUNT] = {
     {"unix_socket", read_unix_socket},
     {"ca_file", read_ca_file},
     {"connect_timeout", read_connect_timeout},
+    {"first_byte_timeout", read_first_byte_timeout},
     {"answer_limit", read_answer_limit},
 };
 

@@ -40,7 +40,7 @@ extern const struct settings_backend settings_of_process;
 
 /* What all models on other servers have, with their begin and finish: which make and look through struct
  * http_settings. */
-enum { SETTINGS_SERVER_KEY_COUNT = 7, SETTINGS_SERVER_CONCURRENCY = 16 };
+enum { SETTINGS_SERVER_KEY_COUNT = 8, SETTINGS_SERVER_CONCURRENCY = 16 };
 extern const struct settings_key settings_server_keys[SETTINGS_SERVER_KEY_COUNT];
 void settings_begin_server(struct settings_reading *reading);
 MUST_CHECK bool settings_finish_server(struct settings_reading *reading, struct error *err);

@@ -13,9 +13,13 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define BODY_BYTES_MAXIMUM ((size_t)1 << 30)
 enum { URL_BYTES_MAXIMUM = 16384, HEADER_BYTES_MAXIMUM = 131072, RETRY_AFTER_MAXIMUM_S = 86400 };
+
+/* How far its server has come. */
+enum stage { STAGE_CONNECTING, STAGE_ASKED, STAGE_ANSWERING };
 
 struct transfer {
     struct list_node node;
@@ -27,9 +31,15 @@ struct transfer {
     struct error not_ready; /* else, why not; of a job that asks for its server */
     CURL *handle;
     struct curl_slist *headers;
+    struct secrets secrets; /* in the headers */
     struct text body;
     struct text answer;
     char reason[CURL_ERROR_SIZE]; /* why libcurl gave up, or empty */
+    struct remote_executor *executor;
+    enum stage stage;
+    struct monotonic_time until;            /* the execution's limit */
+    struct monotonic_time first_byte_until; /* INT64_MAX: none of its own */
+    bool is_done;                           /* libcurl has said so */
 };
 
 struct remote_executor {
@@ -44,6 +54,7 @@ struct remote_executor {
     CURLM *multi;
     struct list_node transfers;
     struct metadata metadata;
+    struct monotonic_time now; /* of this turn of its loop */
     bool stopping;
 };
 
@@ -70,16 +81,29 @@ static void give_back(struct remote_executor *executor, struct dispatch_job *job
     dispatcher_return(executor->dispatcher, job);
 }
 
+/* Nobody waits for the rest of the answer. Unless others are on it, the connection is then closed, so that the server gets
+ * to know; else its stream is reset (HTTP/2), by libcurl from 7.88 on not before there is something else to send. */
+static void give_up(const struct transfer *transfer) {
+    transfer->executor->curl->easy_setopt(transfer->handle, CURLOPT_FORBID_REUSE, 1L);
+}
+
 static void drop_exchange(struct remote_executor *executor, struct transfer *transfer) {
     if (transfer->handle != NULL) {
+        if (!transfer->is_done) {
+            give_up(transfer);
+        }
         executor->curl->multi_remove_handle(executor->multi, transfer->handle);
         executor->curl->easy_cleanup(transfer->handle);
     }
     executor->curl->slist_free_all(transfer->headers);
+    secrets_fini(&transfer->secrets);
     text_fini(&transfer->body);
     text_fini(&transfer->answer);
     transfer->handle = NULL;
     transfer->headers = NULL;
+    transfer->is_done = false;
+    transfer->stage = STAGE_CONNECTING;
+    transfer->first_byte_until.us = INT64_MAX;
 }
 
 static void transfer_free(struct remote_executor *executor, struct transfer *transfer) {
@@ -87,38 +111,30 @@ static void transfer_free(struct remote_executor *executor, struct transfer *tra
     free(transfer);
 }
 
+/* The job asks for its server: what is known of that is the result, also where it cannot be asked. */
+static void keep_state(const struct transfer *transfer, const char *reason,
+                       const struct signature *signature) {
+    struct dispatch_job *job = transfer->job;
+    job->result = metadata_format_state(transfer->is_ready, transfer->is_ready ? NULL : reason,
+                                        signature, &job->result_bytes);
+}
+
 static void finish(struct remote_executor *executor, struct transfer *transfer, bool ok,
-                   const struct error *err) {
+                   struct error *err) {
     list_remove(&transfer->node);
+    if (!ok) {
+        secrets_mask(&transfer->secrets, err->message, sizeof err->message);
+    }
+    if (!ok && transfer->job->asks_server && err->kind != ERROR_INTERRUPTED) {
+        keep_state(transfer, err->message, NULL);
+        ok = true;
+    }
     if (!ok) {
         log_event(LOG_WARNING, "remote_failed", LOG_STRING("model", transfer->model->name),
                   LOG_FAILURE(err));
     }
     give_back(executor, transfer->job, ok, err);
     transfer_free(executor, transfer);
-}
-
-static bool explain_timeout(const struct remote_executor *executor, const struct transfer *transfer,
-                            struct error *err) {
-    curl_off_t connect_us = 0;
-    curl_off_t first_byte_us = 0;
-    curl_off_t total_us = 0;
-    executor->curl->easy_getinfo(transfer->handle, CURLINFO_PRETRANSFER_TIME_T, &connect_us);
-    executor->curl->easy_getinfo(transfer->handle, CURLINFO_STARTTRANSFER_TIME_T, &first_byte_us);
-    executor->curl->easy_getinfo(transfer->handle, CURLINFO_TOTAL_TIME_T, &total_us);
-    struct duration connect_timeout = transfer->model->settings.http->connect_timeout;
-    char time[DURATION_BYTES];
-    if (connect_us == 0 && total_us < transfer->job->limit.us &&
-        connect_timeout.us < transfer->job->limit.us) {
-        duration_format(connect_timeout, time);
-        return error_set(err, ERROR_MODEL_UNAVAILABLE,
-                         "no connection to the model's server within %s", time);
-    }
-    duration_format(transfer->job->limit, time);
-    return error_set(err, ERROR_TIMED_OUT, "not finished within %s: the model's server %s", time,
-                     connect_us == 0      ? "could not be connected to"
-                     : first_byte_us == 0 ? "did not begin to answer"
-                                          : "did not end its answer");
 }
 
 static bool explain_failure(const struct remote_executor *executor, const struct transfer *transfer,
@@ -137,9 +153,12 @@ static bool explain_failure(const struct remote_executor *executor, const struct
 
 static bool explain(const struct remote_executor *executor, const struct transfer *transfer,
                     CURLcode code, struct error *err) {
+    char time[DURATION_BYTES];
     switch (code) {
-    case CURLE_OPERATION_TIMEDOUT:
-        return explain_timeout(executor, transfer, err);
+    case CURLE_OPERATION_TIMEDOUT: /* the only limit that is left to libcurl */
+        duration_format(transfer->model->settings.http->connect_timeout, time);
+        return error_set(err, ERROR_MODEL_UNAVAILABLE,
+                         "no connection to the model's server within %s", time);
     case CURLE_WRITE_ERROR:
         return error_set(err, ERROR_MODEL_FAILED,
                          "the model's server answered with more than %llu bytes",
@@ -165,7 +184,8 @@ static void end_run(struct remote_executor *executor, struct transfer *transfer,
     if (ok) {
         executor->curl->easy_getinfo(transfer->handle, CURLINFO_RESPONSE_CODE, &status);
         ok = answer_read(transfer->model->settings.http, status, &transfer->answer,
-                         &transfer->job->result, &transfer->job->result_bytes, &err);
+                         &transfer->secrets, &transfer->job->result, &transfer->job->result_bytes,
+                         &err);
     }
     if (!ok && status != 0) {
         note_retry_after(executor, transfer);
@@ -177,41 +197,74 @@ static void end_run(struct remote_executor *executor, struct transfer *transfer,
 
 /* --- starting ------------------------------------------------------------------------------------ */
 
+/* CURLINFO_STARTTRANSFER_TIME_T would not do: on a shared connection it is set by what another is answered. */
+static size_t note_header(char *bytes, size_t size, size_t count, void *context) {
+    (void)bytes;
+    struct transfer *transfer = context;
+    transfer->stage = STAGE_ANSWERING;
+    return size * count;
+}
+
 static size_t take_bytes(char *bytes, size_t size, size_t count, void *context) {
     struct transfer *transfer = context;
     text_append_bytes(&transfer->answer, bytes, size * count);
-    return text_ok(&transfer->answer) ? size * count : 0;
+    if (!text_ok(&transfer->answer)) {
+        give_up(transfer);
+        return 0;
+    }
+    return size * count;
+}
+
+static bool add_line(const struct remote_executor *executor, struct transfer *transfer,
+                     const char *line, struct error *err) {
+    struct curl_slist *headers = executor->curl->slist_append(transfer->headers, line);
+    if (headers == NULL) {
+        return error_set(err, ERROR_UNAVAILABLE, "no memory for a request");
+    }
+    transfer->headers = headers;
+    return true;
 }
 
 static bool add_header(const struct remote_executor *executor, struct transfer *transfer,
                        const char *name, const char *value, struct error *err) {
     struct text line CLEANUP(text_fini);
     text_init(&line, HEADER_BYTES_MAXIMUM);
-    text_printf(&line, "%s: ", name);
-    bool ok = request_append_header_value(value, executor->options.secrets_folder, &line, err);
-    struct curl_slist *headers = NULL;
-    if (ok) {
-        headers = executor->curl->slist_append(transfer->headers, text_string(&line));
-        ok = headers != NULL || error_set(err, ERROR_UNAVAILABLE, "no memory for a request");
+    /* To libcurl "Name:" is a field that is not to be sent, and "Name;" one that is empty. */
+    bool is_empty = value[strspn(value, " ")] == '\0';
+    text_printf(&line, "%s%s", name, is_empty ? ";" : ": ");
+    bool ok = is_empty || request_append_header_value(value, executor->options.secrets_folder,
+                                                      &line, &transfer->secrets, err);
+    if (ok && (!text_ok(&line) || !text_ok(&transfer->secrets.values))) {
+        ok =
+            error_set(err, ERROR_MODEL_FAILED, "the header field '%.60s' would be too large", name);
     }
-    if (ok) {
-        transfer->headers = headers;
-    }
+    ok = ok && add_line(executor, transfer, text_string(&line), err);
     if (line.data != NULL) {
         explicit_bzero(line.data, line.capacity_bytes); /* there may be a secret in it */
     }
     return ok;
 }
 
+/* Unless the model's settings have that field. */
+static bool add_default_header(const struct remote_executor *executor, struct transfer *transfer,
+                               const char *name, const char *value, struct error *err) {
+    const struct http_settings *settings = transfer->model->settings.http;
+    for (size_t i = 0; i < settings->header_count; i++) {
+        if (strcasecmp(settings->headers[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return add_header(executor, transfer, name, value, err);
+}
+
 static bool add_headers(const struct remote_executor *executor, struct transfer *transfer,
                         struct error *err) {
     const struct http_settings *settings = transfer->model->settings.http;
     const struct dispatch_job *job = transfer->job;
-    bool ok =
-        add_header(executor, transfer, "Content-Type", "application/json", err) &&
-        add_header(executor, transfer, "Accept", "application/json", err) &&
-        /* Empty, it is not sent: a server that does not know it makes a large body wait a second. */
-        add_header(executor, transfer, "Expect", "", err);
+    bool ok = add_default_header(executor, transfer, "Content-Type", "application/json", err) &&
+              add_default_header(executor, transfer, "Accept", "application/json", err) &&
+              /* It is not sent: a server that does not know it makes a large body wait a second. */
+              add_line(executor, transfer, "Expect:", err);
     if (ok && job->execution_key != 0 && transfer->kind == REQUEST_RUN) {
         char id[UUID_TEXT_BYTES];
         char trace[TRACEPARENT_BYTES];
@@ -227,16 +280,25 @@ static bool add_headers(const struct remote_executor *executor, struct transfer 
     return ok;
 }
 
+/* There is a connection, and the request is about to be sent. */
+static int note_connection(void *context, char *address, char *local_address, int port,
+                           int local_port) {
+    (void)address;
+    (void)local_address;
+    (void)port;
+    (void)local_port;
+    struct transfer *transfer = context;
+    struct duration limit = transfer->model->settings.http->first_byte_timeout;
+    transfer->stage = STAGE_ASKED;
+    if (limit.us > 0) {
+        transfer->first_byte_until.us = transfer->executor->now.us + limit.us;
+    }
+    return CURL_PREREQFUNC_OK;
+}
+
 static long milliseconds(struct duration duration) {
     int64_t ms = duration.us / US_PER_MS;
     return (long)MIN_OF(MAX_OF(ms, INT64_C(1)), (int64_t)INT_MAX);
-}
-
-/* Of all exchanges of a job. */
-static struct duration time_left(const struct remote_executor *executor,
-                                 const struct dispatch_job *job) {
-    struct monotonic_time now = clock_monotonic_now(executor->options.clock);
-    return (struct duration){job->limit.us - monotonic_time_since(now, job->begun_at).us};
 }
 
 static void set_options(const struct remote_executor *executor, struct transfer *transfer,
@@ -261,9 +323,12 @@ static void set_options(const struct remote_executor *executor, struct transfer 
         set(handle, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body.size_bytes);
         set(handle, CURLOPT_CUSTOMREQUEST, settings->method);
     }
+    set(handle, CURLOPT_PREREQFUNCTION, note_connection);
+    set(handle, CURLOPT_PREREQDATA, transfer);
+    set(handle, CURLOPT_HEADERFUNCTION, note_header);
+    set(handle, CURLOPT_HEADERDATA, transfer);
     set(handle, CURLOPT_WRITEFUNCTION, take_bytes);
     set(handle, CURLOPT_WRITEDATA, transfer);
-    set(handle, CURLOPT_TIMEOUT_MS, milliseconds(time_left(executor, transfer->job)));
     set(handle, CURLOPT_CONNECTTIMEOUT_MS, milliseconds(settings->connect_timeout));
     set(handle, CURLOPT_PRIVATE, transfer);
     if (settings->unix_socket != NULL) {
@@ -317,6 +382,7 @@ static void ask(struct remote_executor *executor, struct transfer *transfer,
                 enum request_kind kind) {
     struct error err;
     drop_exchange(executor, transfer);
+    secrets_init(&transfer->secrets);
     transfer->kind = kind;
     if (!prepare(executor, transfer, &err)) {
         finish(executor, transfer, false, &err);
@@ -327,6 +393,8 @@ static void start(struct remote_executor *executor, const struct order *order) {
     struct transfer *transfer = must_alloc_zeroed(1, sizeof *transfer);
     transfer->job = order->job;
     transfer->model = order->model;
+    transfer->executor = executor;
+    transfer->until.us = executor->now.us + transfer->job->limit.us;
     transfer->is_request = order->job->asks_server ||
                            order->model->settings.backend != MODEL_BACKEND_OPENINFERENCE ||
                            metadata_is_request(order->job);
@@ -340,16 +408,6 @@ static void start(struct remote_executor *executor, const struct order *order) {
 
 /* --- what a server says of a model --------------------------------------------------------------- */
 
-/* The job asked for its server: what is known of it is the result. */
-static void finish_state(struct remote_executor *executor, struct transfer *transfer,
-                         const struct signature *signature) {
-    struct dispatch_job *job = transfer->job;
-    job->result = metadata_format_state(transfer->is_ready,
-                                        transfer->is_ready ? NULL : transfer->not_ready.message,
-                                        signature, &job->result_bytes);
-    finish(executor, transfer, true, NULL);
-}
-
 /* False: there was no answer, or it says no. */
 static bool read_status(const struct remote_executor *executor, struct transfer *transfer,
                         CURLcode code, struct error *err) {
@@ -359,15 +417,18 @@ static bool read_status(const struct remote_executor *executor, struct transfer 
     }
     executor->curl->easy_getinfo(transfer->handle, CURLINFO_RESPONSE_CODE, &status);
     return (status >= 200 && status <= 299) ||
-           answer_refuse(transfer->model->settings.http, status, &transfer->answer, err);
+           answer_refuse(transfer->model->settings.http, status, &transfer->answer,
+                         &transfer->secrets, err);
 }
 
 static void end_ready(struct remote_executor *executor, struct transfer *transfer, CURLcode code) {
-    transfer->is_ready = read_status(executor, transfer, code, &transfer->not_ready);
+    struct error *err = &transfer->not_ready;
+    transfer->is_ready = read_status(executor, transfer, code, err);
     if (code == CURLE_OK) {
+        secrets_mask(&transfer->secrets, err->message, sizeof err->message);
         ask(executor, transfer, REQUEST_METADATA);
     } else {
-        finish_state(executor, transfer, NULL);
+        finish(executor, transfer, false, err);
     }
 }
 
@@ -384,7 +445,8 @@ static void end_metadata(struct remote_executor *executor, struct transfer *tran
         metadata_keep(&executor->metadata, transfer->model->name, job->used_digest, &signature);
     }
     if (job->asks_server) {
-        finish_state(executor, transfer, ok ? &signature : NULL);
+        keep_state(transfer, transfer->not_ready.message, ok ? &signature : NULL);
+        finish(executor, transfer, true, NULL);
     } else if (ok) {
         ask(executor, transfer, REQUEST_RUN);
     } else {
@@ -396,6 +458,7 @@ static void end_metadata(struct remote_executor *executor, struct transfer *tran
 }
 
 static void end(struct remote_executor *executor, struct transfer *transfer, CURLcode code) {
+    transfer->is_done = true;
     switch (transfer->kind) {
     case REQUEST_RUN:
         end_run(executor, transfer, code);
@@ -459,17 +522,59 @@ static void end_what_is_done(struct remote_executor *executor) {
     }
 }
 
+static void end_late(struct remote_executor *executor, struct transfer *transfer) {
+    static const char *const missing[] = {[STAGE_CONNECTING] = "could not be connected to",
+                                          [STAGE_ASKED] = "did not begin to answer",
+                                          [STAGE_ANSWERING] = "did not end its answer"};
+    struct error err;
+    char time[DURATION_BYTES];
+    if (transfer->until.us <= executor->now.us) {
+        duration_format(transfer->job->limit, time);
+        error_set(&err, ERROR_TIMED_OUT, "not finished within %s: the model's server %s", time,
+                  missing[transfer->stage]);
+    } else {
+        duration_format(transfer->model->settings.http->first_byte_timeout, time);
+        error_set(&err, ERROR_MODEL_UNAVAILABLE,
+                  "the model's server did not begin to answer within %s", time);
+    }
+    finish(executor, transfer, false, &err);
+}
+
+/* Ends those whose time is up. How long the loop may sleep for the sake of the others. */
+static int watch_limits(struct remote_executor *executor) {
+    int64_t sleep_us = INT_MAX * US_PER_MS;
+    struct list_node *next;
+    for (struct list_node *node = executor->transfers.next; node != &executor->transfers;
+         node = next) {
+        struct transfer *transfer = CONTAINER_OF(node, struct transfer, node);
+        next = node->next; // NOLINT(clang-analyzer-unix.Malloc): one that is freed is in no list
+        int64_t until_us = transfer->stage == STAGE_ANSWERING
+                               ? transfer->until.us
+                               : MIN_OF(transfer->until.us, transfer->first_byte_until.us);
+        if (until_us > executor->now.us) {
+            sleep_us = MIN_OF(sleep_us, until_us - executor->now.us);
+        } else {
+            end_late(executor, transfer);
+            sleep_us = 0; /* another may get its connection */
+        }
+    }
+    return (int)((sleep_us + US_PER_MS - 1) / US_PER_MS);
+}
+
 static void *run_thread(void *context) {
     struct remote_executor *executor = context;
+    int sleep_ms = 0;
     while (!executor->stopping) {
         int ignored_running;
-        executor->curl->multi_perform(executor->multi, &ignored_running);
-        end_what_is_done(executor);
         struct curl_waitfd mail = {.fd = mailbox_fd(&executor->mailbox),
                                    .events = CURL_WAIT_POLLIN};
         /* libcurl shortens the time to what its transfers need. */
-        executor->curl->multi_poll(executor->multi, &mail, 1, INT_MAX, NULL);
+        executor->curl->multi_poll(executor->multi, &mail, 1, sleep_ms, NULL);
+        executor->now = clock_monotonic_now(executor->options.clock);
         handle_mail(executor);
+        executor->curl->multi_perform(executor->multi, &ignored_running);
+        end_what_is_done(executor);
+        sleep_ms = watch_limits(executor);
     }
     log_end_thread();
     return NULL;

@@ -4,14 +4,10 @@
 #include "model/openai.h"
 
 #include <ctype.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-enum { SECRET_BYTES_MAXIMUM = 65536, SECRET_NAME_BYTES_MAXIMUM = 128 };
+enum { SECRET_NAME_BYTES_MAXIMUM = 128 };
 
 /* --- the body ------------------------------------------------------------------------------------ */
 
@@ -176,54 +172,8 @@ void request_append_url(const struct model *model, enum request_kind kind, struc
 
 /* --- header fields ------------------------------------------------------------------------------- */
 
-static void close_fd(int *fd) {
-    if (*fd >= 0) {
-        close(*fd);
-    }
-}
-
-/* The first characters of a name are no dots, so that none leads out of the folder. */
-static bool secret_name_is_valid(const char *name) {
-    static const char characters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-                                     "0123456789_-.";
-    return *name != '\0' && *name != '.' && name[strspn(name, characters)] == '\0';
-}
-
-static bool append_secret(const char *name, const char *folder, struct text *out,
-                          struct error *err) {
-    if (!secret_name_is_valid(name) || *folder == '\0') {
-        return error_set(err, ERROR_MODEL_UNAVAILABLE,
-                         *folder == '\0' ? "a header needs the secret '%.60s', and no folder of "
-                                           "secrets is configured (--secrets)"
-                                         : "'%.60s' is no name of a secret",
-                         name);
-    }
-    char path[4096];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    char *secret CLEANUP(free_pointer) = must_alloc(SECRET_BYTES_MAXIMUM + 1);
-    int fd CLEANUP(close_fd) = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t size_bytes = fd < 0 ? -1 : read(fd, secret, SECRET_BYTES_MAXIMUM);
-    if (size_bytes < 0) {
-        return error_set_errno(err, ERROR_MODEL_UNAVAILABLE, errno,
-                               "the secret '%.60s' cannot be read", name);
-    }
-    while (size_bytes > 0 && strchr("\r\n", secret[size_bytes - 1]) != NULL) {
-        size_bytes--;
-    }
-    bool ok = size_bytes > 0 && size_bytes < SECRET_BYTES_MAXIMUM;
-    for (ssize_t i = 0; i < size_bytes; i++) {
-        ok = ok && (unsigned char)secret[i] >= ' ' && secret[i] != 0x7f;
-    }
-    if (ok) {
-        text_append_bytes(out, secret, (size_t)size_bytes);
-    }
-    explicit_bzero(secret, SECRET_BYTES_MAXIMUM + 1);
-    return ok || error_set(err, ERROR_MODEL_UNAVAILABLE,
-                           "the secret '%.60s' is no value for a header field", name);
-}
-
 bool request_append_header_value(const char *value, const char *secrets_folder, struct text *out,
-                                 struct error *err) {
+                                 struct secrets *secrets, struct error *err) {
     static const char begin[] = "${secret:";
     const char *at = value;
     for (const char *place; (place = strstr(at, begin)) != NULL;) {
@@ -236,7 +186,7 @@ bool request_append_header_value(const char *value, const char *secrets_folder, 
         memcpy(copy, name, length);
         copy[length] = '\0';
         text_append_bytes(out, at, (size_t)(place - at));
-        if (!append_secret(copy, secrets_folder, out, err)) {
+        if (!secrets_append(secrets, copy, secrets_folder, out, err)) {
             return false;
         }
         at = name + length + 1;

@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "dispatch/dispatch.h"
+#include "remote/secret.h"
 
 /* What one exchange with a server is for. Only servers of the Open Inference Protocol are asked for more than a run. */
 enum request_kind {
@@ -26,11 +27,11 @@ void request_append_body(const char *template_text, const struct dispatch_job *j
  * backend openai that of its task. */
 void request_append_url(const struct model *model, enum request_kind kind, struct text *out);
 
-/* A header field's value, in which each "${secret:NAME}" is replaced by what the file NAME in the folder has, without
- * the line end after it. The folder "" has none. ERROR_MODEL_UNAVAILABLE: there is no such secret, or it is no header
- * field's value; what it is, is never told. */
+/* A header field's value, in which each "${secret:NAME}" is replaced by that secret (remote/secret.h), which is added to
+ * `secrets`. ERROR_MODEL_UNAVAILABLE: there is no such secret, or it cannot be sent. */
 MUST_CHECK bool request_append_header_value(const char *value, const char *secrets_folder,
-                                            struct text *out, struct error *err);
+                                            struct text *out, struct secrets *secrets,
+                                            struct error *err);
 
 /* The header field `traceparent` (W3C Trace Context, level 1): the trace is the execution, the span its attempt. */
 enum { TRACEPARENT_BYTES = 56 };

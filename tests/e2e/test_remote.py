@@ -112,6 +112,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_broken(self, _):
         self.answer(500, b"Traceback (most recent call last):\n  \x1b[31mKeyError", "text/plain")
 
+    def do_headers(self, _):
+        self.answer(200, list(self.headers.items()))
+
+    def do_slowly(self, _):
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.server.released.wait(1)
+        self.wfile.write(b"[]")
+
+    def do_repeats(self, _):
+        key = self.headers["X-Key"]
+        self.answer(401, {"detail": f"not a valid key: {key}"}, **{"X-Key": key})
+
+    def do_repeats_plainly(self, _):
+        self.answer(200, f"<p>what is {self.headers['X-Key']}?".encode("latin-1"), "text/html")
+
     def do_refuses(self, _):
         self.answer(422, {"detail": "rows: field required"})
 
@@ -181,6 +198,9 @@ def secrets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("secrets")
     (folder / "token").write_text("a-very-secret-word\n")
     (folder / "two-lines").write_text("one\r\nX-Injected: yes\n")
+    (folder / "odd").write_text('a "very/secret" w\\ört\n')
+    (folder / "mounted").symlink_to("token")
+    os.mkfifo(folder / "pipe")
     return folder
 
 
@@ -256,11 +276,82 @@ def test_secrets_are_sent_and_nowhere_shown(api, daemon, models, server):
     assert server.requests[-1][1]["Authorization"] == "Bearer a-very-secret-word"
     for secret, words in (("absent", "the secret 'absent' cannot be read"),
                           ("two-lines", "the secret 'two-lines' is no value for a header field"),
+                          ("pipe", "the secret 'pipe' is no regular file"),
                           ("../token", "'../token' is no name of a secret")):
         model = put(models, "unguarded", url=server.url + "/predict", headers={"X-Key": "${secret:%s}" % secret})
         wait_for(lambda: trigger(api, model)["error"]["message"].startswith(words), words)
     shown = api.get("/api/models/guarded").text + api.get("/api/models").text + daemon.new_log()
     assert "a-very-secret-word" not in shown
+
+
+@pytest.mark.parametrize("path, words", [
+    ("repeats", "the model's server answered 401: {\"detail\": \"not a valid key: Key ***\"}"),
+    ("repeats_plainly", "what the model's server answered is not JSON: unexpected character, expected a valid root "
+                        "value at byte 1: <p>what is Key ***?"),
+])
+@pytest.mark.parametrize("secret", ["mounted", "odd"])
+def test_a_secret_that_the_server_repeats_is_masked(api, daemon, models, server, path, words, secret):
+    model = put(models, f"{path}-{secret}".replace("_", "-"), url=f"{server.url}/{path}",
+                headers={"X-Key": "Key ${secret:%s}" % secret})
+    execution = trigger(api, model, retry={"max_attempts": 0})
+    assert execution["status"] == "failed" and execution["error"] == {"type": "ModelError", "message": words}
+    wait_for(lambda: f"event=remote_failed model={model} " in daemon.new_log(), "the log")
+    assert not re.search(r"secret-word|very..?secret|w\\+|\\u00", daemon.new_log())
+
+
+def test_a_field_of_model_json_replaces_orrerys(api, models, server):
+    model = put(models, "fields", url=server.url + "/headers", headers={
+        "content-type": "application/cloudevents+json", "ACCEPT": "text/*", "User-Agent": "risk/1", "Host": "other.example",
+        "X-Empty": "", "X-Blank": "  "})
+    fields = [(name.lower(), value) for name, value in trigger(api, model)["result"]]
+    names = [name for name, _ in fields]
+    assert len(set(names)) == len(names), names
+    fields = dict(fields)
+    assert fields["content-type"] == "application/cloudevents+json" and fields["accept"] == "text/*"
+    assert fields["user-agent"] == "risk/1" and fields["host"] == "other.example"
+    assert fields["x-empty"] == "" and fields["x-blank"] == ""
+    assert "idempotency-key" in names and "traceparent" in names
+    assert "expect" not in names
+
+
+def remote_thread(daemon):
+    """Where the kernel tells of the thread that speaks with other servers."""
+    for task in pathlib.Path(f"/proc/{daemon.process.pid}/task").iterdir():
+        if (task / "comm").read_text().strip() == "remote":
+            return task
+    raise AssertionError("no thread named remote")
+
+
+def test_a_server_that_does_not_begin_to_answer_is_waited_for_as_long_as_is_said(api, daemon, models, server):
+    model = put(models, "mute", url=server.url + "/hang", first_byte_timeout="1500ms")
+    run_id = create(api, model_name=model, schedule="0 0 1 1 *", parameters={"rows": []}, timeout="30s",
+                    retry={"max_attempts": 0})
+    asked = len(server.requests)
+    started = api.post(f"/api/scheduled/{run_id}/trigger", headers={"Prefer": "respond-async"})
+    assert started.status_code == 202, started.text
+    wait_for(lambda: len(server.requests) > asked, "the request")
+
+    def wake_ups():
+        status = (remote_thread(daemon) / "status").read_text()
+        return int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)", status, re.M).group(1))
+
+    before = wake_ups()
+    execution = ended(api, run_id)
+    assert execution["status"] == "failed" and execution["error"]["type"] == "ModelUnavailable", execution
+    assert execution["error"]["message"] == "the model's server did not begin to answer within 1s500ms"
+    assert 1.49 <= seconds_between(execution["started_at"], execution["finished_at"]) < 10
+    assert wake_ups() - before < 10
+
+
+def test_only_the_first_byte_has_a_limit_of_its_own(api, models, server):
+    slow = put(models, "slow", url=server.url + "/slowly", first_byte_timeout="500ms")
+    execution = trigger(api, slow, timeout="30s")
+    assert execution["status"] == "succeeded" and execution["result"] == [], execution
+    assert seconds_between(execution["started_at"], execution["finished_at"]) >= 0.9
+    mute = put(models, "mute-for-long", url=server.url + "/hang", first_byte_timeout="10s")
+    execution = trigger(api, mute, timeout="300ms", retry={"max_attempts": 0})
+    assert execution["status"] == "timed_out"
+    assert execution["error"]["message"] == "not finished within 300ms: the model's server did not begin to answer"
 
 
 @pytest.mark.parametrize("path, status, error_type, words", [
@@ -340,7 +431,8 @@ def test_who_does_not_take_connections_is_waited_for_as_long_as_is_said(api, mod
                 other.setblocking(False)
                 other.connect_ex(full.getsockname())
             url = f"http://127.0.0.1:{full.getsockname()[1]}/"
-            execution = trigger(api, put(models, "full", url=url, connect_timeout="300ms"), timeout="30s")
+            execution = trigger(api, put(models, "full", url=url, connect_timeout="300ms", first_byte_timeout="100ms"),
+                                timeout="30s")
             assert execution["status"] == "failed" and execution["error"]["type"] == "ModelUnavailable"
             assert execution["error"]["message"] == "no connection to the model's server within 300ms"
             execution = trigger(api, put(models, "fuller", url=url), timeout="300ms")
@@ -504,6 +596,10 @@ def seconds_between(*times):
     ({"url": "http://host/", "method": "GET"}, "method 'GET' is not known; there is POST, PUT, PATCH"),
     ({"url": "http://host/", "headers": {"X Y": "z"}}, "headers: 'X Y' is no header field"),
     ({"url": "http://host/", "headers": {"X": "a\nb"}}, "headers: 'X' is no header field"),
+    ({"url": "http://host/", "headers": {"connection": "close"}}, "headers: 'connection' cannot be set: connections"),
+    ({"url": "http://host/", "headers": {"Idempotency-Key": "1"}}, "cannot be set: it is each execution's id"),
+    ({"url": "http://host/", "headers": {"Accept": "a", "accept": "b"}}, "headers: 'accept' is given twice"),
+    ({"url": "http://host/", "first_byte_timeout": 5}, "first_byte_timeout is a number, expected a duration"),
     ({"url": "http://host/", "headers": ["X"]}, "headers is a list, expected an object"),
     ({"url": "http://host/", "result": "value"}, "result 'value' is no JSON pointer"),
     ({"url": "http://host/", "retryable_statuses": [200]}, "retryable_statuses is not a whole number from 300 to 599"),

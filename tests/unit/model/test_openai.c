@@ -151,7 +151,8 @@ static void what_does_not_fit_is_refused(void **state) {
          "parameters.variables is a list, expected an object"},
         {"", "{\"prompt\":\"{{name}}\"}",
          "parameters.variables has no 'name', which the template asks for"},
-        {"", "{\"messages\":[]}", "parameters.messages is a list, expected a list of messages that is not empty"},
+        {"", "{\"messages\":[]}",
+         "parameters.messages is a list, expected a list of messages that is not empty"},
         {"", "{\"messages\":[{}],\"prompt\":\"a\"}",
          "parameters has messages, and prompt or system beside them; expected the one or the "
          "other"},

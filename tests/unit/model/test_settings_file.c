@@ -201,6 +201,7 @@ static void what_is_wrong_with_a_model_of_an_openai_server_is_named(void **state
         {"\"url\": \"http://a\", \"body\": 1",
          "model.json: unknown key 'body'; known for backend openai are backend, max_concurrency, "
          "timeout, url, headers, retryable_statuses, unix_socket, ca_file, connect_timeout, "
+         "first_byte_timeout, "
          "answer_limit, task, model, prompt, system, options, result"},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
