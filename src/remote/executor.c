@@ -339,12 +339,12 @@ static void set_options(const struct remote_executor *executor, struct transfer 
     }
 }
 
-static const struct signature *find_signature(const struct remote_executor *executor,
+static const struct signature *find_signature(struct remote_executor *executor,
                                               const struct transfer *transfer) {
     return metadata_find(&executor->metadata, transfer->model->name, transfer->job->used_digest);
 }
 
-static bool make_body(const struct remote_executor *executor, struct transfer *transfer,
+static bool make_body(struct remote_executor *executor, struct transfer *transfer,
                       struct error *err) {
     return transfer->is_request
                ? request_make_body(transfer->model, transfer->job, &transfer->body, err)

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <yyjson.h>
 
-struct entry {
-    struct list_node node;
+struct metadata_entry {
+    struct metadata_entry *next;
     const char *model_name; /* this and the signature lie in the arena */
     unsigned char digest[MODEL_DIGEST_BYTES];
     struct signature signature;
@@ -16,34 +16,34 @@ struct entry {
 
 /* --- what was said ------------------------------------------------------------------------------- */
 
-void metadata_init(struct metadata *metadata) { list_init(&metadata->entries); }
+void metadata_init(struct metadata *metadata) { metadata->first = NULL; }
 
-static void entry_free(struct entry *entry) {
-    list_remove(&entry->node);
+/* Returns the one after it. */
+static struct metadata_entry *entry_free(struct metadata_entry *entry) {
+    struct metadata_entry *next = entry->next;
     arena_fini(&entry->arena);
     free(entry);
+    return next;
 }
 
 void metadata_fini(struct metadata *metadata) {
-    while (!list_is_empty(&metadata->entries)) {
-        entry_free(CONTAINER_OF(metadata->entries.next, struct entry, node));
+    while (metadata->first != NULL) {
+        metadata->first = entry_free(metadata->first);
     }
 }
 
-static struct entry *find_entry(const struct metadata *metadata, const char *model_name) {
-    for (struct list_node *node = metadata->entries.next; node != &metadata->entries;
-         node = node->next) {
-        struct entry *entry = CONTAINER_OF(node, struct entry, node);
-        if (strcmp(entry->model_name, model_name) == 0) {
-            return entry;
-        }
+/* The place of the pointer to the model's entry, or to NULL at the end. */
+static struct metadata_entry **find_place(struct metadata *metadata, const char *model_name) {
+    struct metadata_entry **place = &metadata->first;
+    while (*place != NULL && strcmp((*place)->model_name, model_name) != 0) {
+        place = &(*place)->next;
     }
-    return NULL;
+    return place;
 }
 
-const struct signature *metadata_find(const struct metadata *metadata, const char *model_name,
+const struct signature *metadata_find(struct metadata *metadata, const char *model_name,
                                       const unsigned char digest[static MODEL_DIGEST_BYTES]) {
-    const struct entry *entry = find_entry(metadata, model_name);
+    const struct metadata_entry *entry = *find_place(metadata, model_name);
     return entry != NULL && memcmp(entry->digest, digest, MODEL_DIGEST_BYTES) == 0
                ? &entry->signature
                : NULL;
@@ -53,17 +53,18 @@ void metadata_keep(struct metadata *metadata, const char *model_name,
                    const unsigned char digest[static MODEL_DIGEST_BYTES],
                    const struct signature *signature) {
     metadata_forget(metadata, model_name);
-    struct entry *entry = must_alloc_zeroed(1, sizeof *entry);
+    struct metadata_entry *entry = must_alloc_zeroed(1, sizeof *entry);
     entry->model_name = arena_strdup(&entry->arena, model_name);
     memcpy(entry->digest, digest, MODEL_DIGEST_BYTES);
     signature_copy(signature, &entry->arena, &entry->signature);
-    list_append(&metadata->entries, &entry->node);
+    entry->next = metadata->first;
+    metadata->first = entry;
 }
 
 void metadata_forget(struct metadata *metadata, const char *model_name) {
-    struct entry *entry = find_entry(metadata, model_name);
-    if (entry != NULL) {
-        entry_free(entry);
+    struct metadata_entry **place = find_place(metadata, model_name);
+    if (*place != NULL) {
+        *place = entry_free(*place);
     }
 }
 

@@ -7,19 +7,18 @@
 #ifndef ORRERY_REMOTE_METADATA_H
 #define ORRERY_REMOTE_METADATA_H
 
-#include "base/list.h"
 #include "base/text.h"
 #include "dispatch/dispatch.h"
 #include "model/signature.h"
 
 struct metadata {
-    struct list_node entries;
+    struct metadata_entry *first;
 };
 
 void metadata_init(struct metadata *metadata);
 void metadata_fini(struct metadata *metadata);
 /* NULL: not known. Valid until the next call that keeps or forgets. */
-const struct signature *metadata_find(const struct metadata *metadata, const char *model_name,
+const struct signature *metadata_find(struct metadata *metadata, const char *model_name,
                                       const unsigned char digest[static MODEL_DIGEST_BYTES]);
 void metadata_keep(struct metadata *metadata, const char *model_name,
                    const unsigned char digest[static MODEL_DIGEST_BYTES],
