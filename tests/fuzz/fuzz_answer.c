@@ -2,6 +2,7 @@
  * JSON; of anything else an error shows a line of text, and never the secret that was sent. */
 #include "remote/answer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yyjson.h>
@@ -29,7 +30,6 @@ static void check_message(const struct error *err) {
     ASSERT(err->kind == ERROR_MODEL_FAILED || err->kind == ERROR_MODEL_UNAVAILABLE);
 }
 
-/* As far as it comes from the server, not from the pointer. */
 static void check_shown(const char *message) {
     ASSERT(strstr(message, "k7/Q") == NULL && strstr(message, "k7\\/Q") == NULL);
     for (const char *at = message; *at != '\0';) {
@@ -38,6 +38,15 @@ static void check_shown(const char *message) {
         ASSERT((unsigned char)*at != 0xc2 || (unsigned char)at[1] >= 0xa0);
         at += length;
     }
+}
+
+/* What comes from the server: all of it, or what is behind the pointer. */
+static const char *after_pointer(const char *message, const char *pointer) {
+    char begin[256];
+    int length = snprintf(begin, sizeof begin,
+                          "what the model's server answered has nothing at '%.100s': ", pointer);
+    ASSERT(length > 0 && (size_t)length < sizeof begin);
+    return strncmp(message, begin, (size_t)length) == 0 ? message + length : message;
 }
 
 static void read_as(long status, const char *pointer, const uint8_t *bytes, size_t size_bytes) {
@@ -65,9 +74,7 @@ static void read_as(long status, const char *pointer, const uint8_t *bytes, size
         } else {
             ASSERT(result == NULL && result_bytes == 0);
             check_message(&err);
-            if (strstr(err.message, "has nothing at") == NULL) {
-                check_shown(err.message);
-            }
+            check_shown(after_pointer(err.message, pointer));
         }
     }
     free(result);

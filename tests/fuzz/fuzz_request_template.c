@@ -146,14 +146,17 @@ static void check_headers(const struct http_settings *settings) {
     }
 }
 
-static void check_url(const struct model_settings *settings) {
+static void check_urls(const struct model_settings *settings) {
+    static const enum request_kind kinds[] = {REQUEST_RUN, REQUEST_METADATA, REQUEST_READY};
     struct model model = {.name = "a name/\xc3\xa9", .settings = *settings};
-    struct text url CLEANUP(text_fini);
-    text_init(&url, TEXT_BYTES_MAXIMUM);
-    request_append_url(&model, REQUEST_RUN, &url);
-    check_line(text_string(&url));
-    ASSERT(strchr(text_string(&url), ' ') == NULL);
-    ASSERT(strncmp(text_string(&url), "http", 4) == 0);
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        struct text url CLEANUP(text_fini);
+        text_init(&url, TEXT_BYTES_MAXIMUM);
+        request_append_url(&model, kinds[i], &url);
+        check_line(text_string(&url));
+        ASSERT(strchr(text_string(&url), ' ') == NULL);
+        ASSERT(strncmp(text_string(&url), "http", 4) == 0);
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size_bytes) {
@@ -184,11 +187,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size_bytes) {
             .run_key = key + 1, .store_tag = 7, .scheduled_for = {US_PER_SECOND}, .attempt = 1}};
     /* What is no JSON never becomes a job. */
     yyjson_doc *document = read_json(parameters, parameters_bytes);
-    if (document != NULL && settings.http->body != NULL) {
+    if (document != NULL && settings.backend == MODEL_BACKEND_HTTP) {
         check_body(settings.http->body, &job);
     }
     yyjson_doc_free(document);
     check_headers(settings.http);
-    check_url(&settings);
+    check_urls(&settings);
     return 0;
 }

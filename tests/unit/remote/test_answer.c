@@ -125,6 +125,16 @@ static void nothing_where_the_pointer_says_is_an_error(void **state) {
     }
 }
 
+static void what_must_be_there_is_no_result_but_must_be_there(void **state) {
+    (void)state;
+    settings.required_pointer = "/choices/0";
+    assert_result("{\"choices\": [1]}", "{\"choices\": [1]}");
+    know_secret("a-word");
+    assert_message(200, "{\"error\": \"a-word\"}",
+                   "what the model's server answered has nothing at "
+                   "'/choices/0': {\"error\": \"***\"}");
+}
+
 static void numbers_are_kept_digit_for_digit(void **state) {
     (void)state;
     settings.result_pointer = "/y";
@@ -253,6 +263,7 @@ int main(void) {
         TEST(the_whole_answer_is_the_result_as_it_stands),
         TEST(the_pointer_says_where_the_result_is),
         TEST(nothing_where_the_pointer_says_is_an_error),
+        TEST(what_must_be_there_is_no_result_but_must_be_there),
         TEST(numbers_are_kept_digit_for_digit),
         TEST(what_is_no_json_is_an_error),
         TEST(of_an_error_control_characters_are_spaces),

@@ -143,29 +143,37 @@ static void large_parameters_are_sent_whole_and_never_beyond_the_maximum(void **
 
 /* --- the address --------------------------------------------------------------------------------- */
 
-static void assert_url(enum model_backend backend, const char *url, const char *served_name,
-                       const char *expected) {
+static void assert_url(enum model_backend backend, enum request_kind kind, const char *url,
+                       const char *served_name, const char *expected) {
     struct http_settings http = {.url = url, .served_name = served_name};
     struct model model = {.name = "mine", .settings = {.backend = backend, .http = &http}};
     text_reset(&out);
-    request_append_url(&model, REQUEST_RUN, &out);
+    request_append_url(&model, kind, &out);
     assert_string_equal(text_string(&out), expected);
 }
 
 static void an_address_is_used_as_it_stands(void **state) {
     (void)state;
-    assert_url(MODEL_BACKEND_HTTP, "http://host:80/a%20b/?q=\xc3\xa9#f", NULL,
+    assert_url(MODEL_BACKEND_HTTP, REQUEST_RUN, "http://host:80/a%20b/?q=\xc3\xa9#f", NULL,
                "http://host:80/a%20b/?q=\xc3\xa9#f");
+}
+
+/* Beside runs, a server of the protocol is asked what it takes and whether it is ready. */
+static void each_request_has_its_address(void **state) {
+    (void)state;
+    enum model_backend backend = MODEL_BACKEND_OPENINFERENCE;
+    assert_url(backend, REQUEST_METADATA, "http://host/", "a/b", "http://host/v2/models/a%2Fb");
+    assert_url(backend, REQUEST_READY, "http://host/", "a/b", "http://host/v2/models/a%2Fb/ready");
 }
 
 static void the_protocols_address_has_the_name_there_escaped(void **state) {
     (void)state;
     enum model_backend backend = MODEL_BACKEND_OPENINFERENCE;
-    assert_url(backend, "https://host", NULL, "https://host/v2/models/mine/infer");
-    assert_url(backend, "https://host///", NULL, "https://host/v2/models/mine/infer");
-    assert_url(backend, "https://host/base/", "a-b_c.d~1",
+    assert_url(backend, REQUEST_RUN, "https://host", NULL, "https://host/v2/models/mine/infer");
+    assert_url(backend, REQUEST_RUN, "https://host///", NULL, "https://host/v2/models/mine/infer");
+    assert_url(backend, REQUEST_RUN, "https://host/base/", "a-b_c.d~1",
                "https://host/base/v2/models/a-b_c.d~1/infer");
-    assert_url(backend, "https://host", "../x y?#%\xc3\xa9",
+    assert_url(backend, REQUEST_RUN, "https://host", "../x y?#%\xc3\xa9",
                "https://host/v2/models/..%2Fx%20y%3F%23%25%C3%A9/infer");
 }
 
@@ -369,6 +377,7 @@ int main(void) {
         TEST(parameters_are_sent_byte_for_byte),
         TEST(large_parameters_are_sent_whole_and_never_beyond_the_maximum),
         TEST(an_address_is_used_as_it_stands),
+        TEST(each_request_has_its_address),
         TEST(the_protocols_address_has_the_name_there_escaped),
         TEST(a_value_without_secrets_is_sent_as_it_stands),
         TEST(each_secret_is_put_in_its_place),
