@@ -37,6 +37,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(200, self.server.metadata)
         elif self.path.startswith("/v2/models/slow"):
             self.server.released.wait(60)
+            self.close_connection = True
         else:
             self.answer(404, {"error": "Request for unknown model"})
 
