@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -10,7 +11,8 @@ import sys
 import threading
 import time
 import uuid
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import jwt
@@ -60,11 +62,11 @@ class Application:
         return httpx.Client(base_url=self.url, timeout=LIMIT_S,
                             headers={"Authorization": "Bearer " + TOKENS[user]} if user else {})
 
-    def end(self):
+    def end(self, may_have_traceback=False):
         self.process.terminate()
         self.process.wait(LIMIT_S)
         log = self.log.read_text()
-        assert "Traceback" not in log, log[-8000:]
+        assert may_have_traceback or "Traceback" not in log, log[-8000:]
 
 
 @pytest.fixture(scope="module", params=["tcp", "unix"])
@@ -147,6 +149,19 @@ def test_what_the_applications_model_refuses_is_read_through_the_application(ali
     assert "answered 422" in failed["error"]["message"] and "years, complaints" in failed["error"]["message"]
 
 
+def test_a_large_result_of_the_applications_model_is_read_through_the_application(alice, bob):
+    run_id = make_run(alice, model_name="churn", schedule="@yearly", parameters={"data": [[1, 3]] * 100000})
+    begun = alice.post(f"/api/scheduled/{run_id}/trigger", headers={"Prefer": "respond-async"})
+    execution = begun.headers["Location"]
+    wait_for(lambda: executions(alice, run_id, status="succeeded"), "the execution")
+    listed, = executions(alice, run_id)
+    assert listed["result"] is None and listed["result_bytes"] > 1 << 20
+    whole = alice.get(execution)
+    assert len(whole.content) > listed["result_bytes"] and len(whole.json()["result"]) == 100000
+    OpenApi(alice.get("/openapi.json").json()).check(whole)
+    error_of(bob.get(execution), 404, "NotFound")
+
+
 def test_who_is_nobody_to_the_application_is_nobody_here(application):
     with application.client(None) as client:
         assert client.get("/api/scheduled").status_code in (401, 403)
@@ -159,8 +174,43 @@ def test_who_is_nobody_to_the_application_is_nobody_here(application):
 # --- every call, as orrery answers it -----------------------------------------------------------------
 
 
+class OpenApi:
+    """The application's OpenAPI page, against which answers are held."""
+
+    def __init__(self, page):
+        self.schemas = page["components"]["schemas"]
+        self.calls = {(method.upper(), path): call for path, methods in page["paths"].items()
+                      if path.startswith("/api/scheduled") for method, call in methods.items()}
+        self.seen = set()
+
+    def check(self, answer):
+        method, path = answer.request.method, answer.request.url.path.rstrip("/")
+        # The page lists a path with a word before one in which any text stands there, as the router has them.
+        place = next(place for place in self.calls if place[0] == method and re.fullmatch(
+            re.sub(r"{\w+}", "[^/]+", place[1]), path))
+        assert str(answer.status_code) in self.calls[place]["responses"], f"{place}: {answer.status_code}"
+        self.seen.add(place)
+        content = self.calls[place]["responses"][str(answer.status_code)]["content"]
+        self._compare(answer.json(), content["application/json"]["schema"], place)
+
+    def _compare(self, value, schema, where):
+        while "$ref" in schema:
+            schema = self.schemas[schema["$ref"].rsplit("/", 1)[1]]
+        for part in schema.get("allOf", []):
+            self._compare(value, part, where)
+        if "items" in schema and value is not None:
+            for item in value:
+                self._compare(item, schema["items"], where)
+        if "properties" in schema and value is not None:
+            assert set(schema.get("required", [])) <= set(value) <= set(schema["properties"]), where
+            for name, part in schema["properties"].items():
+                if name in value:
+                    self._compare(value[name], part, (*where, name))
+
+
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_every_call(alice, slash):
+def test_every_call_answers_as_the_openapi_page_says(alice, slash):
+    page = OpenApi(alice.get("/openapi.json").json())
     run_id = make_run(alice)
     run = f"/api/scheduled/{run_id}"
 
@@ -168,6 +218,8 @@ def test_every_call(alice, slash):
         answer = alice.request(method, path + slash, **rest)
         assert answer.status_code == status, f"{method} {path}: {answer.status_code} {answer.text}"
         assert answer.headers["X-Correlation-ID"] and answer.headers["RateLimit-Policy"]
+        if method != "HEAD":
+            page.check(answer)
         return answer
 
     created = call("POST", "/api/scheduled", 201, json=run_body(name="second"))
@@ -191,6 +243,7 @@ def test_every_call(alice, slash):
     assert begun.headers["Preference-Applied"] == "respond-async"
     assert begun.headers["Location"] == "/api/scheduled/executions/" + begun.json()["execution_id"]
     wait_for(lambda: alice.get(begun.headers["Location"]).json()["status"] == "succeeded", "the execution")
+    assert call("GET", begun.headers["Location"], 200).json()["execution_id"] == begun.json()["execution_id"]
     error_of(call("POST", begun.headers["Location"] + "/cancel", 409), 409)
     history = call("GET", run + "/executions", 200, params={"limit": 1, "status": "succeeded"})
     older = alice.get(re.search(r'<([^>]+)>; rel="next"', history.headers["Link"])[1])
@@ -209,6 +262,7 @@ def test_every_call(alice, slash):
                    params={"schedule": "30 2 * * *", "timezone": "Europe/Berlin", "n": 3})
     assert len(preview.json()["fire_times"]) == 3
     assert call("DELETE", run, 200).json()["run_id"] == run_id
+    assert page.seen == set(page.calls)
 
 
 def test_errors_are_orrerys_own(alice, orrery):
@@ -248,18 +302,24 @@ def test_many_at_once_and_clients_that_go_away(application, alice):
     assert asyncio.run(all_of_them()) == [200] * 100
 
 
-def test_the_openapi_page_shows_it_all(application):
+def test_the_openapi_page_shows_every_call_with_its_models(application):
     with application.client(None) as client:
         assert client.get("/docs").status_code == 200
-        paths = client.get("/openapi.json").json()["paths"]
-    create = paths["/api/scheduled"]["post"]
-    schema = create["requestBody"]["content"]["application/json"]["schema"]
-    assert set(schema["required"]) == {"model_name", "schedule"} and "retry" in schema["properties"]
-    update = paths["/api/scheduled/{run_id}"]["put"]["requestBody"]["content"]["application/json"]["schema"]
-    assert "default" not in str(update) and "required" not in update
-    assert create["security"] and "201" in create["responses"]
-    assert sum(len(methods) for path, methods in paths.items() if path.startswith("/api/scheduled")) == 18
-    assert not [path for path in paths if path.endswith("/")]
+        calls = OpenApi(client.get("/openapi.json").json()).calls
+    assert len(calls) == 18 and not [path for _, path in calls if path.endswith("/")]
+    assert len({call["operationId"] for call in calls.values()}) == 18
+    for (method, path), call in calls.items():
+        shown = {parameter["name"] for parameter in call["parameters"] if parameter["in"] == "path"}
+        assert shown == set(re.findall(r"{(\w+)}", path)) and call["security"] and call["summary"]
+        assert call["responses"]["503"]["content"]["application/json"]["schema"] == {
+            "$ref": "#/components/schemas/Error"}
+        takes_body = method in ("POST", "PUT") and not path.endswith("/cancel")
+        assert ("requestBody" in call) == takes_body
+    body = {name: call["requestBody"]["content"]["application/json"]["schema"]
+            for name, call in (("create", calls["POST", "/api/scheduled"]),
+                               ("update", calls["PUT", "/api/scheduled/{run_id}"]))}
+    assert set(body["create"]["required"]) == {"model_name", "schedule"} and "retry" in body["create"]["properties"]
+    assert "default" not in str(body["update"]) and "required" not in body["update"]
 
 
 # --- when something is not as it should be -------------------------------------------------------------
@@ -345,30 +405,72 @@ def test_a_wrong_secret_is_the_applications_fault_and_not_its_users(orrery):
         scheduled_router("orrery.sock", secret=SECRET, current_user=lambda: "x")
 
 
-def test_the_clients_credentials_stay_in_the_application():
+class Upstream:
+    """A server in orrery's place. `answer(handler)` is what it does with a request."""
+
+    def __init__(self):
+        self.answer = None
+        upstream = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                upstream.answer(self)
+
+            do_POST = do_PUT = do_DELETE = do_GET
+
+            def log_message(self, *arguments):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+
+    def end(self):
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def upstream():
+    upstream = Upstream()
+    yield upstream
+    upstream.end()
+
+
+def reply(handler, status=200, body=b"{}", **headers):
+    handler.send_response(status)
+    for name, value in {**headers, **({} if status == 204 else {"Content-Length": str(len(body))})}.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+@contextlib.contextmanager
+def application_before(upstream, secret_file, tmp_path, may_have_traceback=False):
+    application = Application(tmp_path, upstream.url, secret_file)
+    try:
+        with application.client("alice") as client:
+            yield application, client
+    finally:
+        application.end(may_have_traceback)
+
+
+def test_the_clients_credentials_stay_in_the_application(upstream):
     heard = []
 
-    class Upstream(BaseHTTPRequestHandler):
-        def do_POST(self):
-            heard.append((self.path, dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.send_header("Content-Length", "2")
-            self.end_headers()
-            self.wfile.write(b"{}")
+    def answer(handler):
+        heard.append((handler.path, dict(handler.headers), handler.rfile.read(int(handler.headers["Content-Length"]))))
+        reply(handler)
 
-        def log_message(self, *arguments):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Upstream)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    upstream.answer = answer
     headers = {"Authorization": "Bearer mine", "Cookie": "session=1", "X-API-Key": "k", "Prefer": "respond-async",
                "Idempotency-Key": "i-1", "If-Match": '"2"', "X-Forwarded-User": "root", "Content-Type": "application/json"}
-    try:
-        in_application({"orrery": f"http://127.0.0.1:{server.server_port}"},
-                       [("POST", "/v1/jobs/a%20b/trigger?x=%20y", {"content": b'{"a": 1}', "headers": headers})])
-    finally:
-        server.shutdown()
-        server.server_close()
+    in_application({"orrery": upstream.url},
+                   [("POST", "/v1/jobs/a%20b/trigger?x=%20y", {"content": b'{"a": 1}', "headers": headers})])
     path, got, body = heard[0]
     got = {name.lower(): value for name, value in got.items()}
     assert path == "/api/scheduled/a%20b/trigger?x=%20y" and body == b'{"a": 1}'
@@ -376,6 +478,127 @@ def test_the_clients_credentials_stay_in_the_application():
     assert (got["prefer"], got["idempotency-key"], got["if-match"]) == ("respond-async", "i-1", '"2"')
     claims = jwt.decode(got["authorization"][len("Bearer "):], SECRET, algorithms=["HS256"], audience="orrery")
     assert claims["sub"] == "carol" and 0 < claims["exp"] - claims["iat"] <= 60 and "admin" not in claims
+
+
+def ask_plainly(application, target, **headers):
+    """With a client that leaves a target as it is."""
+    connection = HTTPConnection(application.url[len("http://"):], timeout=LIMIT_S)
+    with contextlib.closing(connection):
+        connection.request("GET", target, headers={"Authorization": "Bearer " + TOKENS["alice"], **headers})
+        return connection.getresponse().status
+
+
+def test_queries_statuses_and_header_fields_pass_as_they_are(upstream, secret_file, tmp_path):
+    heard = []
+    with application_before(upstream, secret_file, tmp_path) as (application, client):
+        for query in ("a=1&a=2&b=%26%23%C3%A4+x&=&c", "schedule=30+2+*+*+*&from=T00:00:00%2B01:00", "limit=1&&x"):
+            upstream.answer = lambda handler: (heard.append(handler.path), reply(handler))
+            assert ask_plainly(application, "/api/scheduled?" + query) == 200
+            assert heard.pop() == "/api/scheduled?" + query
+        for status in (200, 202, 204, 301, 404, 409, 412, 418, 429, 500, 503, 507):
+            body = b"" if status == 204 else b'{"status": %d}' % status
+            upstream.answer = lambda handler: reply(handler, status, body, **{"Retry-After": "7", "X-Odd": "caf\xe9"})
+            answer = client.get("/api/scheduled", follow_redirects=False)
+            assert (answer.status_code, answer.content) == (status, body)
+            assert answer.headers["Retry-After"] == "7" and (b"x-odd", b"caf\xe9") in answer.headers.raw
+        upstream.answer = lambda handler: (heard.append(handler.headers["Idempotency-Key"]), reply(handler, 201))
+        # Bytes that are no ASCII are a client's own business, and orrery's.
+        answer = client.post("/api/scheduled", json={}, headers={b"Idempotency-Key": b"caf\xe9"})
+        assert answer.status_code == 201 and heard.pop() == "caf\xe9"
+
+
+MEGABYTES = 96
+
+
+def memory_peak_kb(pid):
+    return int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1])
+
+
+def test_large_bodies_stream_through_both_ways_and_are_never_there_as_a_whole(upstream, secret_file, tmp_path):
+    """Each side gives its first piece, and the rest when the other side has that."""
+    first_is_there = threading.Event()
+    piece = b"[" + b"1," * 524287 + b"1"
+
+    def send_large(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(MEGABYTES * len(piece)))
+        handler.end_headers()
+        handler.wfile.write(piece)
+        assert first_is_there.wait(LIMIT_S)
+        for _ in range(MEGABYTES - 1):
+            handler.wfile.write(piece)
+
+    def take_large(handler):
+        left = int(handler.headers["Content-Length"])
+        left -= len(handler.rfile.read(1000))
+        first_is_there.set()
+        while left > 0:
+            left -= len(handler.rfile.read(min(left, 1 << 20)))
+        reply(handler, 201, b'{"taken": true}')
+
+    def pieces():
+        yield piece
+        assert first_is_there.wait(LIMIT_S)
+        for _ in range(MEGABYTES - 1):
+            yield piece
+
+    with application_before(upstream, secret_file, tmp_path) as (application, client):
+        upstream.answer = reply
+        client.get("/api/scheduled")
+        before_kb = memory_peak_kb(application.process.pid)
+        upstream.answer = send_large
+        received = 0
+        with client.stream("GET", "/api/scheduled/x/executions") as answer:
+            for chunk in answer.iter_raw():
+                received += len(chunk)
+                first_is_there.set()
+        assert received == MEGABYTES * len(piece)
+        first_is_there.clear()
+        upstream.answer = take_large
+        answer = client.post("/api/scheduled", content=pieces(), headers={
+            "Content-Type": "application/json", "Content-Length": str(MEGABYTES * len(piece))})
+        assert answer.status_code == 201 and answer.json() == {"taken": True}
+        assert memory_peak_kb(application.process.pid) - before_kb < MEGABYTES * 1024 // 4
+
+
+def test_what_breaks_off_breaks_off_for_the_client_and_is_said(upstream, secret_file, tmp_path):
+    def break_off(handler):
+        handler.close_connection = True
+
+    def break_off_later(handler):
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.wfile.write(b"3\r\n[1,\r\n")
+        handler.close_connection = True
+
+    with application_before(upstream, secret_file, tmp_path, may_have_traceback=True) as (application, client):
+        upstream.answer = break_off
+        error_of(client.post("/api/scheduled/x/trigger"), 502, "BadGateway")
+        assert "Traceback" not in application.log.read_text()
+        upstream.answer = break_off_later
+        with pytest.raises(httpx.RemoteProtocolError):  # and not an answer that looks whole
+            client.get("/api/scheduled/x/executions")
+        wait_for(lambda: "orrery broke off its answer to /api/scheduled/x/executions" in application.log.read_text(),
+                 "the log line")
+        upstream.answer = reply
+        assert client.get("/api/scheduled").status_code == 200
+
+
+def test_an_answer_that_does_not_come_in_time_is_504(upstream):
+    over = threading.Event()
+    upstream.answer = lambda handler: (over.wait(LIMIT_S), reply(handler))
+    try:
+        answer, = in_application({"orrery": upstream.url, "timeout": 0.2}, [("GET", "/v1/jobs", {})])
+    finally:
+        over.set()
+    error_of(answer, 504, "TimedOut")
+
+
+@pytest.mark.parametrize("owner", [7, "", None])
+def test_an_owner_that_is_no_name_is_the_programmers_mistake(owner):
+    with pytest.raises(TypeError, match="owner_of"):
+        in_application({"orrery": "http://127.0.0.1:1", "owner_of": lambda user: owner}, [("GET", "/v1/jobs", {})])
 
 
 # --- orrery's side of it ---------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import asyncio
 import pathlib
 import time
 import weakref
-from typing import AsyncIterator, Optional, Union
+from typing import AsyncIterator, Dict, Optional, Union
 
 import httpx
 import jwt
@@ -76,7 +76,7 @@ class Connection:
             self._clients[loop] = client
         return client
 
-    async def send(self, method: str, target: bytes, headers: dict,
+    async def send(self, method: str, target: bytes, headers: Dict[bytes, bytes],
                    content: Optional[AsyncIterator[bytes]]) -> httpx.Response:
         """Sends a request; the answer's header is there when it returns, its body is to be streamed."""
         client = self._client()

@@ -114,6 +114,14 @@ class Trigger(Model):
     parameters: Optional[Any] = Field(default=None, description="for this once, instead of the run's")
 
 
+class Gap(Model):
+    """The slots of one record of what was missed."""
+
+    from_: datetime = Field(alias="from")
+    to: datetime
+    count: int
+
+
 class Execution(Model):
     """One firing: what became of a slot, a trigger or a retry."""
 
@@ -130,8 +138,11 @@ class Execution(Model):
     started_at: Optional[datetime] = None
     finished_at: Optional[datetime] = None
     duration_ms: Optional[float] = None
-    result: Optional[Any] = None
+    result: Optional[Any] = Field(default=None, description="what the model answered; in a list, null if it is large")
+    result_bytes: Optional[int] = Field(default=None, description="of a large result, which GET /executions/… gives")
+    result_url: Optional[str] = Field(default=None, description="of a large result, at orrery itself")
     error: Optional[Dict[str, Any]] = None
+    gap: Optional[Gap] = None
     backfill_id: Optional[str] = None
 
 
@@ -181,7 +192,20 @@ class Preview(Model):
 class Explanation(Model):
     run_id: str
     at: datetime
+    local_time: str
+    schedule: str
+    timezone: str
+    tzdata_version: str
     is_slot: bool
+    matches_schedule: bool
+    within_bounds: bool
+    enabled: bool
+    previous_slot: Optional[datetime] = None
+    next_slot: Optional[datetime] = None
+    jitter: str
+    due_at: Optional[datetime] = None
+    overlap: str
+    execution: Optional[Execution] = None
     explanation: List[str]
 
 

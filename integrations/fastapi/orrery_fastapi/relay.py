@@ -6,7 +6,7 @@ import logging
 import re
 import string
 import uuid
-from typing import Optional
+from typing import Dict, Optional
 from urllib.parse import quote
 
 import anyio
@@ -48,6 +48,11 @@ class Relayed(StreamingResponse):
     async def __call__(self, scope, receive, send) -> None:
         try:
             await super().__call__(scope, receive, send)
+        except httpx.TransportError as error:
+            # The beginning is with the client. Only an exception makes every server break off, too, and not end well
+            # an answer that is not whole.
+            logger.warning("orrery broke off its answer to %s: %s", scope["path"], error or type(error).__name__)
+            raise
         finally:
             with anyio.CancelScope(shield=True):
                 await self._upstream.aclose()
@@ -88,13 +93,14 @@ def failure(status: int, name: str, message: str, correlation_id: str,
                          "correlation_id": correlation_id}, status_code=status, headers=headers)
 
 
-def request_headers(request: Request, correlation_id: str, token: str) -> dict:
+def request_headers(request: Request, correlation_id: str, token: str) -> Dict[bytes, bytes]:
     headers = {name: ", ".join(request.headers.getlist(name))
                for name in REQUEST_HEADERS if name in request.headers}
     headers.setdefault("accept-encoding", "identity")
     headers["x-correlation-id"] = correlation_id
     headers["authorization"] = "Bearer " + token
-    return headers
+    # As bytes, which are the client's own: httpx takes text that is ASCII only.
+    return {name.encode("ascii"): value.encode("latin-1") for name, value in headers.items()}
 
 
 async def relay(connection: Connection, request: Request, path: str, upstream_path: str, owner: str,

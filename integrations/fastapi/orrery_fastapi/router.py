@@ -35,6 +35,7 @@ class Call(NamedTuple):
     query: Sequence[str] = ()
     headers: Sequence[str] = ()
     may_lack_body: bool = False
+    asynchronous: bool = False  # may answer 202 before it is done
 
 
 # Those with a word for their first part stand before those in which it is a run's id.
@@ -57,7 +58,8 @@ CALLS = (
     Call("delete_scheduled_run", "DELETE", "/{run_id}", RUN, "Delete a scheduled run", models.RunChanged,
          headers=("If-Match",)),
     Call("trigger_scheduled_run", "POST", "/{run_id}/trigger", RUN + "/trigger", "Run it now", models.Execution,
-         body=models.Trigger, headers=("Prefer", "Idempotency-Key"), may_lack_body=True),
+         body=models.Trigger, headers=("Prefer", "Idempotency-Key"), may_lack_body=True,
+         asynchronous=True),
     Call("list_executions", "GET", "/{run_id}/executions", RUN + "/executions", "The history of a run",
          List[models.Execution], query=("status", "since", "until", "limit", "cursor")),
     Call("pause_scheduled_run", "POST", "/{run_id}/pause", RUN + "/pause", "Hold a run", models.RunChanged,
@@ -75,7 +77,7 @@ CALLS = (
 
 REQUIRED_QUERY = {"schedule", "at"}
 ERRORS: Dict[Union[int, str], Dict[str, Any]] = {
-    status: {"model": models.Error} for status in (400, 404, 409, 412, 413, 415, 429, 503)}
+    status: {"model": models.Error} for status in (400, 404, 409, 412, 413, 415, 429, 500, 502, 503, 504)}
 
 
 class ScheduledRouter(APIRouter):
@@ -88,18 +90,12 @@ class ScheduledRouter(APIRouter):
         await self.connection.aclose()
 
 
-def owner_itself(user: Any) -> str:
-    if not isinstance(user, str):
-        raise TypeError("current_user gives no text: tell scheduled_router by owner_of what a user's name is")
-    return user
-
-
 def scheduled_router(
     orrery: str,
     *,
     secret: Union[str, bytes],
     current_user: Union[Callable[..., Any], params.Depends],
-    owner_of: Callable[[Any], str] = owner_itself,
+    owner_of: Callable[[Any], str] = lambda user: user,
     is_admin: Callable[[Any], bool] = lambda user: False,
     timeout: Union[httpx.Timeout, float] = TIMEOUT,
     tags: Sequence[str] = ("scheduled runs",),
@@ -122,7 +118,8 @@ def scheduled_router(
         endpoint = endpoint_of(call, connection, dependency, owner_of, is_admin)
         router.add_api_route(
             call.path, endpoint, methods=[call.method], name=call.name, summary=call.summary,
-            status_code=call.status, response_model=call.answer, responses=ERRORS, openapi_extra=describe(call))
+            status_code=call.status, response_model=call.answer, openapi_extra=describe(call),
+            responses={202: {"model": call.answer}, **ERRORS} if call.asynchronous else ERRORS)
         # As orrery has it: a trailing slash is the same call, and HEAD is GET without the body.
         methods = [call.method, "HEAD"] if call.method == "GET" else [call.method]
         for path in (call.path, call.path + "/"):
@@ -134,8 +131,11 @@ def scheduled_router(
 def endpoint_of(call: Call, connection: Connection, dependency: Any, owner_of: Callable[[Any], str],
                 is_admin: Callable[[Any], bool]) -> Callable[..., Any]:
     async def endpoint(request: Request, user: Any = dependency) -> Response:
-        return await relay(connection, request, call.path, call.upstream_path, owner_of(user),
-                           bool(is_admin(user)))
+        owner = owner_of(user)
+        if not isinstance(owner, str) or not owner:
+            raise TypeError(f"an owner's name is text that is not empty, not this {type(owner).__name__}: "
+                            "tell scheduled_router by owner_of what a user's name is")
+        return await relay(connection, request, call.path, call.upstream_path, owner, bool(is_admin(user)))
 
     return endpoint
 
