@@ -4,8 +4,11 @@ import asyncio
 import contextlib
 import os
 import pathlib
+import random
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import jwt
 import pytest
-from conftest import EXAMPLE_MODELS, LIMIT_S, ROOT, error_of, executions, run_body, wait_for
+from conftest import BINARY, EXAMPLE_MODELS, LIMIT_S, ROOT, error_of, executions, run_body, wait_for
 
 PACKAGE = ROOT / "integrations" / "fastapi"
 sys.path.insert(0, str(PACKAGE))
@@ -639,6 +642,63 @@ def test_a_socket_somebody_listens_on_is_not_taken(make_daemon, tmp_path):
     assert "in use" in other.new_log()
     with first.client() as client:
         assert client.get("/readyz").status_code == 200
+
+
+# --- the documentation -----------------------------------------------------------------------------------
+
+
+def free_ports(count):
+    """Ports below those that the kernel gives to connections, so that none is taken before it is used."""
+    sockets = []
+    while len(sockets) < count:
+        one = socket.socket()
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", random.randrange(20000, 32000)))
+            sockets.append(one)
+    ports = [str(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def test_the_readme_can_be_followed_word_by_word(tmp_path):
+    text = (PACKAGE / "README.md").read_text().split("## Try it\n")[1].split("\n## ")[0]
+    port_of_orrery, port = free_ports(2)
+    text = text.replace("8080", port_of_orrery).replace("8000", port)
+    (app, ), (model, ), (start, create, read) = (
+        re.findall(rf"```{language}\n(.*?)```", text, re.S) for language in ("python", "json", "sh"))
+    (tmp_path / "app.py").write_text(app)
+    (tmp_path / "models" / "double").mkdir(parents=True)
+    (tmp_path / "models" / "double" / "model.json").write_text(model)
+    # orrery and python3 as they are found on a machine where they are installed.
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "orrery").symlink_to(BINARY)
+    (tmp_path / "bin" / "python3").symlink_to(sys.executable)
+    environment = {**os.environ, "PATH": f"{tmp_path}/bin:/usr/bin:/bin", "ORRERY": str(ROOT),
+                   "ORRERY_LISTEN": "127.0.0.1:" + port_of_orrery}
+
+    def shell(script):
+        done = subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, env=environment, capture_output=True,
+                              text=True, timeout=LIMIT_S)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    log = tmp_path / "log"
+    with open(log, "wb") as output:
+        both = subprocess.Popen(["bash", "-c", f"trap : TERM\n{start}wait; wait"], cwd=tmp_path, env=environment,
+                                stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+    try:
+        wait_for(lambda: "running on" in log.read_text() and "event=ready" in log.read_text(), "both")
+        run = re.search(r'"run_id":"([^"]+)"', shell(create))[1]
+        read = f"RUNS=http://127.0.0.1:{port}/api/scheduled\nRUN={run}\n{read}"
+        said = wait_for(lambda: '"result"' in (answer := shell(read)) and answer, "an execution")
+        assert '"trigger":"schedule"' in said and re.search(r'"result":\[2(\.0)?,4(\.0)?,6(\.0)?\]', said)
+        assert said.count('"error":"NotFound"') == 1
+    finally:
+        os.killpg(both.pid, signal.SIGTERM)
+        both.wait(LIMIT_S)
+    assert "Traceback" not in log.read_text(), log.read_text()
 
 
 def test_the_secret_is_read_as_orrery_reads_it(tmp_path):
