@@ -253,7 +253,9 @@ def test_loaded_models_stay_within_their_bytes(make_daemon, tmp_path):
             assert answer.json()["outputs"][0]["data"] == [4.0]
             if not IS_SANITIZED:
                 # a model, a second while it is loaded, its file, what the heap keeps, the process; all are over 400
-                assert max(resident_megabytes(daemon)) < 200, resident_megabytes(daemon)
+                # (none is there for a moment while one that has grown is replaced)
+                resident = resident_megabytes(daemon)
+                assert max(resident, default=0) < 200, resident
     assert "worker_lost" not in daemon.new_log()
 
 
