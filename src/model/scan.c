@@ -2,6 +2,7 @@
 
 #include "model/folder_digest.h"
 #include "model/settings_file.h"
+#include "observe/log.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -162,6 +163,8 @@ static void describe(const struct model_describer *describer, const struct model
         version->has_signature = true;
     } else {
         version->reason = arena_strdup(arena, err.message);
+        log_event(LOG_WARNING, "model_does_not_load", LOG_STRING("model", model->name),
+                  LOG_INTEGER("version", version->version), LOG_FAILURE(&err));
         if (err.kind == ERROR_UNAVAILABLE || err.kind == ERROR_INTERRUPTED) {
             *stamp = look_again;
         }
@@ -190,6 +193,8 @@ static void read_settings(const char *path, struct model_entry *entry,
     }
     if (!model_settings_parse(text, (size_t)size_bytes, &entry->arena, &model->settings, &err)) {
         model->reason = arena_strdup(&entry->arena, err.message);
+        log_event(LOG_WARNING, "model_does_not_load", LOG_STRING("model", model->name),
+                  LOG_FAILURE(&err));
     }
     crypto_hash_sha256(out_digest, (const unsigned char *)text, (size_t)size_bytes);
 }

@@ -351,6 +351,15 @@ void command_clear(struct command_process *command) {
     command->temporary[0] = '\0';
 }
 
+/* Without control characters. */
+static void copy_shown(const char *start, const char *end, char *out) {
+    for (; start < end; start++) {
+        bool is_control = (unsigned char)*start < 0x20 || *start == 0x7F;
+        *out++ = is_control ? ' ' : *start;
+    }
+    *out = '\0';
+}
+
 void command_last_words(const struct command_process *command, char *out, size_t size_bytes) {
     const char *end = command->messages + command->message_bytes;
     while (end > command->messages && (unsigned char)end[-1] <= ' ') {
@@ -363,14 +372,18 @@ void command_last_words(const struct command_process *command, char *out, size_t
             start++; /* not in the middle of a character */
         }
     }
-    size_t length = 0;
-    for (; start < end; start++) {
-        bool is_control = (unsigned char)*start < 0x20 || *start == 0x7F;
-        out[length] = *start;
-        if (is_control) {
-            out[length] = ' ';
-        }
-        length++;
+    copy_shown(start, end, out);
+}
+
+void command_first_words(const struct command_process *command, char *out, size_t size_bytes) {
+    const struct text *output = &command->output;
+    size_t length = MIN_OF(output->size_bytes, size_bytes - 1);
+    while (length > 0 && length < output->size_bytes &&
+           ((unsigned char)output->data[length] & 0xC0) == 0x80) {
+        length--; /* not in the middle of a character */
     }
-    out[length] = '\0';
+    while (length > 0 && (unsigned char)output->data[length - 1] <= ' ') {
+        length--;
+    }
+    copy_shown(output->data, output->data + length, out);
 }

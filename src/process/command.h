@@ -51,5 +51,7 @@ void command_clear(struct command_process *command);
 /* The last of what it said, for a message: at most `size_bytes` with the NUL, without control characters; "" if it said
  * nothing. */
 void command_last_words(const struct command_process *command, char *out, size_t size_bytes);
+/* The first of its output, likewise; there must be some. */
+void command_first_words(const struct command_process *command, char *out, size_t size_bytes);
 
 #endif

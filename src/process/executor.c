@@ -23,6 +23,7 @@ enum {
     /* From one pipe in one turn. */
     TURN_BYTES = 1 << 20,
     LAST_WORDS_BYTES = 240,
+    FIRST_WORDS_BYTES = 101,
     STATUS_TEMPORARY_FAILURE = 75,
     STATUS_CANNOT_RUN = 126,
     STATUS_NOT_FOUND = 127,
@@ -127,7 +128,11 @@ static bool explain_status(const struct child *child, int status, struct error *
     bool may_work_later =
         code == STATUS_TEMPORARY_FAILURE || code == STATUS_CANNOT_RUN || code == STATUS_NOT_FOUND;
     return error_set(err, may_work_later ? ERROR_MODEL_UNAVAILABLE : ERROR_MODEL_FAILED,
-                     "the command ended with status %d%s%s", code, colon, words);
+                     "the command ended with status %d%s%s%s", code, colon, words,
+                     code == STATUS_CANNOT_RUN
+                         ? "; is it, and where its links lead, among what the sandbox lets it "
+                           "read (`readable` in model.json)?"
+                         : "");
 }
 
 /* Its output as the result: one JSON value, without the space around it. */
@@ -141,9 +146,12 @@ static bool take_result(struct child *child, struct error *err) {
     yyjson_doc *document =
         yyjson_read_opts(output->data, output->size_bytes, YYJSON_READ_NOFLAG, NULL, &reason);
     if (document == NULL) {
+        char words[FIRST_WORDS_BYTES];
+        command_first_words(&child->command, words, sizeof words);
         return error_set(err, ERROR_MODEL_FAILED,
-                         "what the command wrote on standard output is not JSON: %s at byte %zu",
-                         reason.msg, reason.pos + 1);
+                         "what the command wrote on standard output is not JSON: %s at byte "
+                         "%zu%s%s",
+                         reason.msg, reason.pos + 1, words[0] == '\0' ? "" : ": ", words);
     }
     yyjson_doc_free(document);
     size_t size_bytes = output->size_bytes;

@@ -171,7 +171,7 @@ def test_large_parameters_and_results_pass(api):
     ("later", "ModelUnavailable", "the command ended with status 75"),
     ("crashing", "WorkerCrashed", "the command was killed by signal 11 (Segmentation fault)"),
     ("chatty", "ModelError", "what the command wrote on standard output is not JSON: unexpected content after "
-                             "document at byte 10"),
+                             "document at byte 10: {\"a\": 1} and so on"),
     ("silent", "ModelError", "the command wrote nothing on standard output; expected a JSON value"),
     ("bounded", "ModelError", "the command wrote more than 100 bytes on standard output"),
     ("flooding", "ModelError", f"the command wrote more than {16 << 20} bytes on standard output"),
