@@ -355,7 +355,7 @@ void command_clear(struct command_process *command) {
 static void copy_shown(const char *start, const char *end, char *out) {
     for (; start < end; start++) {
         bool is_control = (unsigned char)*start < 0x20 || *start == 0x7F;
-        *out++ = is_control ? ' ' : *start;
+        *out++ = (char)(is_control ? ' ' : *start);
     }
     *out = '\0';
 }
